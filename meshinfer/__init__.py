@@ -1,0 +1,1 @@
+"""meshinfer: a mesh of equal peers that runs ONNX detectors where the footage lies."""

@@ -1,0 +1,62 @@
+"""`meshinfer run`: a job from the command line, without a file."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from meshinfer.cli.common import Session, verb
+from meshinfer.cli.connect import bootstrap_option
+from meshinfer.cli.follow import follow_options
+
+
+@verb("run")
+@click.argument("model")
+@click.option("--on", metavar="WHERE", help="Which footage: kind=video,site=hamburg,name=*.mp4,after=2026-11-01 [all].")
+@click.option("--classes", metavar="A,B", help="Only these classes [all the model knows].")
+@click.option("--min-score", type=float, metavar="X", help="Only detections this sure, 0 to 1 [0.25].")
+@click.option("--every", type=int, metavar="N", help="Every N-th frame of a video [1].")
+@click.option("--fps", type=float, metavar="R", help="At most R frames per second of video.")
+@click.option(
+    "--scope",
+    type=click.Choice(["once", "every"]),
+    help="Footage that several hold: once in all, or on every holder [once].",
+)
+@click.option("--name", metavar="NAME", help="What people call the job.")
+@click.option("--expires", metavar="SPAN", help="After this no holder starts with it: 30m, 24h, 7d [24h].")
+@follow_options
+@bootstrap_option
+def run(
+    session: Session,
+    model: str,
+    follow: bool,
+    dry_run: bool,
+    timeout: float | None,
+    bootstrap: tuple[str, ...],
+    **given: Any,
+) -> int:
+    """Publish a job from the command line, without a file.
+
+    MODEL is the name of a model (`meshinfer models ls`), NAME@VERSION, or its digest. The other half of
+    `meshinfer publish`: the same job, said in flags.
+
+    \b
+    Example:
+      meshinfer run yolox_nano --on kind=video,site=hamburg --classes person --follow
+      meshinfer run yolox_nano --fps 2 --on 'site in (hamburg,rotterdam)' --dry-run
+    """
+    from meshinfer.cli.follow import send
+    from meshinfer.model.jobfile import parse_on, plain_spec, read_spec
+
+    raw: dict[str, Any] = {"model": model, "name": given["name"] or model.partition("@")[0]}
+    if given["on"]:
+        raw["on"] = parse_on(given["on"])
+    if given["classes"]:
+        raw.setdefault("detect", {})["classes"] = [c.strip() for c in given["classes"].split(",") if c.strip()]
+    if given["min_score"] is not None:
+        raw.setdefault("detect", {})["min_score"] = given["min_score"]
+    raw["sample"] = {key: given[key] for key in ("every", "fps") if given[key] is not None}
+    raw |= {key: given[key] for key in ("scope", "expires") if given[key]}
+    spec = plain_spec(read_spec(raw, where="run"))
+    return send(session, spec, follow=follow, dry_run=dry_run, timeout=timeout, bootstrap=bootstrap)

@@ -1,0 +1,52 @@
+"""`meshinfer status`: how the local node is doing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from meshinfer.cli.common import Session, verb
+from meshinfer.cli.connect import node_socket
+
+
+@verb("status")
+def status(session: Session) -> None:
+    """Say how the local node is doing.
+
+    Who it is, where it can be reached, what it is working on, whom it cannot reach, and what it noticed.
+    -v adds counters.
+
+    \b
+    Example:
+      meshinfer status
+      meshinfer status --json | jq .running
+    """
+    from meshinfer.cli.client import ask
+
+    answer = ask(node_socket(session), "status")
+    if session.json:
+        session.out.data(answer)
+    else:
+        _show(session, answer)
+
+
+def _show(session: Session, answer: dict[str, Any]) -> None:
+    from meshinfer.cli.output import count, size, span, who
+
+    out = session.out
+    out.say(f"{who(answer)}  {answer.get('peer', '')}", "bold")
+    process = f"process {answer.get('pid')}, up {span(answer.get('uptime'))}"
+    out.say(f"mesh {answer.get('mesh')}, version {answer.get('version')}, {process}")
+    out.say(f"{count(int(answer.get('connected', 0)), 'peer')} connected, {answer.get('known', 0)} known")
+    kept = count(int(answer.get("events", 0)), "event")
+    out.say(f"{answer.get('running', 0)} running, {answer.get('queued', 0)} queued, {kept} kept")
+    out.say(f"{size(answer.get('bytes_in'))} in, {size(answer.get('bytes_out'))} out over the mesh")
+    for address in answer.get("addresses") or ():
+        out.say(f"  {address}")
+    for peer in answer.get("unreached") or ():
+        where = ", ".join(str(a) for a in peer.get("addresses") or ()) or peer.get("peer", "?")
+        out.say(f"not reached for {span(peer.get('seconds'))}: {where}: {peer.get('error')}", "red")
+    for notice in answer.get("notices") or ():
+        out.say(f"note: {notice}", "yellow")
+    if session.verbose:
+        for name, value in sorted((answer.get("counters") or {}).items()):
+            out.say(f"  {name} {value}")

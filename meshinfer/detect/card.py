@@ -1,0 +1,31 @@
+"""What a peer says about a model it holds."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from msgspec import Meta, Struct
+
+from meshinfer.model.ids import Digest, Name
+
+
+class ModelCard(Struct, frozen=True):
+    """A model that this peer can run."""
+
+    name: Name
+    version: Annotated[str, Meta(max_length=32)]
+    """May be empty."""
+    digest: Digest
+    layout: str
+    width: int
+    height: int
+    """Of its input, in pixels."""
+    classes: tuple[str, ...]
+    bytes: int
+    licence: str
+    notices: tuple[str, ...]
+    """What was assumed, for the user to judge."""
+
+    @property
+    def reference(self) -> str:
+        return f"{self.name}@{self.version}" if self.version else self.name

@@ -1,0 +1,57 @@
+"""YOLOv8, 9, 11 and 12: cxcywh in pixels and a score per class, one column (or row) per cell."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from meshinfer.detect.layouts.layout import Candidates, Floats, Layout, Probe, best_class, corners
+
+
+class YoloV8(Layout):
+    name = "yolov8"
+    shape = "[1, 4+classes, cells]"
+
+    @classmethod
+    def fits(cls, probe: Probe) -> bool:
+        shape = probe.output.shape
+        return len(shape) == 3 and 5 <= shape[1] < shape[2]
+
+    @classmethod
+    def shows(cls, probe: Probe) -> bool:
+        return probe.strides(probe.output.shape[2]) is not None
+
+    def count_classes(self, probe: Probe) -> int:
+        return int(probe.output.shape[1]) - 4
+
+    def decode(self, output: Floats, min_score: float) -> Candidates:
+        columns = output[0]
+        # The maximum over rows that lie together in memory, first: what follows then works on a handful.
+        columns = columns[:, columns[4:].max(axis=0) >= min_score]
+        rows = np.ascontiguousarray(columns.T)
+        scores, labels = best_class(rows[:, 4:])
+        return Candidates(corners(rows[:, :2], rows[:, 2:4]), scores, labels)
+
+
+class YoloV8Transposed(YoloV8):
+    name = "yolov8-transposed"
+    shape = "[1, cells, 4+classes]"
+
+    @classmethod
+    def fits(cls, probe: Probe) -> bool:
+        shape = probe.output.shape
+        return len(shape) == 3 and 5 <= shape[2] < shape[1]
+
+    @classmethod
+    def shows(cls, probe: Probe) -> bool:
+        """Its shape is also YOLOX's with one class less: the number of names settles it."""
+        shape = probe.output.shape
+        return probe.strides(shape[1]) is not None and probe.names == shape[2] - 4
+
+    def count_classes(self, probe: Probe) -> int:
+        return int(probe.output.shape[2]) - 4
+
+    def decode(self, output: Floats, min_score: float) -> Candidates:
+        rows = output[0]
+        rows = rows[rows[:, 4:].max(axis=1) >= min_score]
+        scores, labels = best_class(rows[:, 4:])
+        return Candidates(corners(rows[:, :2], rows[:, 2:4]), scores, labels)

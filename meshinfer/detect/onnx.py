@@ -1,0 +1,91 @@
+"""The only importer of onnxruntime: sessions, and its errors as ModelError.
+
+The runtime is imported at the first use: it takes a quarter of a second, which `meshinfer --help` should not.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from meshinfer.detect.prescan import prescan
+from meshinfer.errors import ModelError
+
+DTYPES: Mapping[str, type[np.float32] | type[np.float16]] = {
+    "tensor(float)": np.float32,
+    "tensor(float16)": np.float16,
+}
+
+
+class Input(NamedTuple):
+    name: str
+    shape: tuple[int | None, ...]
+    """None where the file leaves a dimension open."""
+    type: str
+    """As the runtime writes it: `tensor(float)`."""
+
+
+class Session:
+    """A loaded model. `run` may be called from many threads at once: it holds no state between calls."""
+
+    def __init__(self, model: bytes) -> None:
+        """Raises ModelError for bytes that are no model, hold what is refused, or that the runtime cannot run."""
+        prescan(model)
+        runtime = _runtime()
+        options = runtime.SessionOptions()
+        options.log_severity_level = 4
+        # Parallelism is across frames (docs/adr/0004): a frame is computed by the thread that asks for it.
+        options.intra_op_num_threads = 1
+        options.inter_op_num_threads = 1
+        try:
+            self._session = runtime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        except _failures() as e:
+            raise ModelError(f"the runtime refuses it: {_first_line(e)}") from None
+        meta = self._session.get_modelmeta()
+        self.metadata: dict[str, str] = {str(k): str(v) for k, v in meta.custom_metadata_map.items()}
+        self.inputs = tuple(
+            Input(i.name, tuple(d if isinstance(d, int) and d > 0 else None for d in i.shape), i.type)
+            for i in self._session.get_inputs()
+        )
+        self.outputs: tuple[str, ...] = tuple(o.name for o in self._session.get_outputs())
+
+    def run(self, name: str, blob: NDArray[Any]) -> list[NDArray[Any]]:
+        """The outputs for one input. Raises ModelError."""
+        try:
+            outputs: list[NDArray[Any]] = self._session.run(None, {name: blob})
+        except _failures() as e:
+            raise ModelError(f"failed while running: {_first_line(e)}") from None
+        return outputs
+
+
+def providers() -> tuple[str, ...]:
+    """What the installed runtime could run on, best first, e.g. `CPUExecutionProvider`."""
+    return tuple(_runtime().get_available_providers())
+
+
+@functools.cache
+def _runtime() -> ModuleType:
+    import onnxruntime
+
+    onnxruntime.set_default_logger_severity(4)  # it reports every device it does not find
+    module: ModuleType = onnxruntime
+    return module
+
+
+@functools.cache
+def _failures() -> tuple[type[Exception], ...]:
+    """What the runtime raises: classes of its own without a common base, and those pybind11 maps C++ exceptions to."""
+    from onnxruntime.capi import onnxruntime_pybind11_state as state
+
+    own = [v for v in vars(state).values() if isinstance(v, type) and issubclass(v, Exception)]
+    return (*own, RuntimeError, ValueError, MemoryError)
+
+
+def _first_line(error: Exception) -> str:
+    text = str(error).strip()
+    return text.splitlines()[0][:300] if text else type(error).__name__

@@ -1,0 +1,1 @@
+"""Frames out of what lies here: video files and image folders."""

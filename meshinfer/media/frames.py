@@ -1,0 +1,173 @@
+"""Frames out of the files that lie here, by one decoder (OpenCV's) and always from the start: the same each time."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from meshinfer.errors import MediaError
+from meshinfer.media.sampling import is_sampled
+from meshinfer.model.catalog import Kind
+from meshinfer.model.job import Sample
+
+# OpenCV reads these when its decoder is first used. A damaged file is reported once, by us, not line by line to stderr;
+# and a playlist that poses as a video must not make the decoder fetch from the network.
+os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+os.environ.setdefault("OPENCV_FFMPEG_CAPTURE_OPTIONS", "protocol_whitelist;file")
+cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+
+Image = NDArray[np.uint8]
+"""Height x width x 3, BGR."""
+
+_WHOLE = 0.9
+"""A video that ends before this part of the frames its container promises was cut off. (The promise is an estimate.)"""
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    index: int
+    """From 0, in the order they are shown."""
+    t: float
+    """Seconds from the start of the video."""
+    image: Image
+
+
+def _never() -> bool:
+    return False
+
+
+class Frames:
+    """The analysed frames of one file, in order: a context manager and an iterator."""
+
+    def __init__(
+        self,
+        path: Path,
+        kind: Kind,
+        sample: Sample,
+        start: int = 0,
+        max_frames: int | None = None,
+        stop: Callable[[], bool] = _never,
+    ) -> None:
+        self._path, self._kind, self._sample = path, kind, sample
+        self._start, self._max, self._stop = start, max_frames, stop
+        self._capture: cv2.VideoCapture | None = None
+        self.truncated = ""
+        """After the last frame: why the file gave fewer than it should have, or ""."""
+
+    def __enter__(self) -> Frames:
+        if self._kind == "video":
+            self._capture = _open_video(self._path)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._capture is not None:
+            self._capture.release()
+
+    def __iter__(self) -> Iterator[Frame]:
+        """Raises MediaError for a file that gives no frame at all."""
+        frames = self._image() if self._capture is None else self._video(self._capture)
+        for given, frame in enumerate(frames, start=1):
+            yield frame
+            if given == self._max:
+                return
+
+    def _image(self) -> Iterator[Frame]:
+        if self._start == 0:
+            yield Frame(0, 0.0, _read_image(self._path))
+
+    def _video(self, capture: cv2.VideoCapture) -> Iterator[Frame]:
+        if self._max == 0:
+            return
+        fps = capture.get(cv2.CAP_PROP_FPS)
+        step = 1 / fps if 0 < fps < 1000 else 0.04
+        index, before = 0, -step
+        try:
+            while not self._stop() and capture.grab():
+                stamp = capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
+                # Some containers have no time stamps: time must still go on.
+                t = stamp if stamp > before and (stamp > 0 or index == 0) else before + step
+                if index >= self._start and is_sampled(self._sample, index, t, before):
+                    ok, image = capture.retrieve()
+                    if ok:
+                        yield Frame(index, t, image)
+                index, before = index + 1, t
+        except cv2.error as e:
+            self.truncated = f"the decoder failed after frame {index}: {e.err}"
+        if self._stop():
+            return
+        if index == 0:
+            raise MediaError(f"{self._path.name}: no frame in it can be decoded")
+        promised = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
+        if not self.truncated and index < _WHOLE * promised:
+            self.truncated = f"only {index} of {promised} frames can be decoded: the file is cut off or damaged"
+
+
+def open_frames(
+    path: Path,
+    kind: Kind,
+    sample: Sample,
+    start: int = 0,
+    max_frames: int | None = None,
+    stop: Callable[[], bool] = _never,
+) -> Frames:
+    """The frames that `sample` takes, from frame `start` on, at most `max_frames` of them.
+
+    Use as `with open_frames(...) as frames: for frame in frames`. Entering raises MediaError for what cannot be opened.
+    A video that is cut off gives what can be decoded and ends; `truncated` then says so. To begin at `start`, what lies
+    before is decoded and thrown away: seeking is not exact for every file, and a resumed task must see the same frames.
+    As that may take long, `stop` is asked before each frame that is decoded; once it says so, the iteration ends.
+    """
+    return Frames(path, kind, sample, start, max_frames, stop)
+
+
+def read_frame(path: Path, kind: Kind, index: int) -> Image:
+    """One frame. Raises MediaError where the file has no such frame."""
+    with open_frames(path, kind, Sample(), start=index, max_frames=1) as frames:
+        for frame in frames:
+            return frame.image
+    raise MediaError(f"{path.name}: has no frame {index}")
+
+
+def _open_video(path: Path) -> cv2.VideoCapture:
+    _check_readable(path)
+    try:
+        # An absolute path: one with a colon is no URL.
+        capture = cv2.VideoCapture(str(path.absolute()), cv2.CAP_FFMPEG)
+    except cv2.error as e:
+        raise MediaError(f"{path.name}: cannot be opened as a video: {e.err}") from None
+    if not capture.isOpened():
+        raise MediaError(
+            f"{path.name}: no video that can be decoded (damaged, cut off before its index, or not a video)"
+        )
+    return capture
+
+
+def _read_image(path: Path) -> Image:
+    _check_readable(path)
+    try:
+        image = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    except cv2.error as e:
+        raise MediaError(f"{path.name}: cannot be read as an image: {e.err}") from None
+    if image is None:
+        raise MediaError(f"{path.name}: no image that can be decoded (damaged, cut off, or not an image)")
+    pixels: Image = image
+    return pixels
+
+
+def _check_readable(path: Path) -> None:
+    """OpenCV says nothing about why; the system does."""
+    try:
+        with path.open("rb") as file:
+            if not file.read(1):
+                raise MediaError(f"{path.name}: is empty")
+    except OSError as e:
+        raise MediaError(f"{path.name}: cannot be read: {e.strerror}") from None

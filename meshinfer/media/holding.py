@@ -1,0 +1,172 @@
+"""What is known of one source: its entries, what of it cannot be read, and what is still to be looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from msgspec.structs import replace
+
+from meshinfer.media.examine import Verdict
+from meshinfer.media.scan import Seen, Walk
+from meshinfer.media.source import SourceSpec
+from meshinfer.model.catalog import Entry, SourceSummary, Unreadable
+from meshinfer.model.ids import digest_of
+
+Known = tuple[int, int, Entry | Unreadable]
+"""Bytes, mtime in nanoseconds, and what the file of that size and time turned out to be."""
+
+RETRY_LOOKS = 10
+"""What failed for reasons outside the file (permissions, a failing disk) is tried again after so many looks."""
+
+
+class Look(NamedTuple):
+    """What one walk found against what was known."""
+
+    cached: list[Verdict]
+    todo: dict[str, Seen]
+    """New or changed, and settled: to be examined."""
+    waiting: dict[str, Unreadable]
+    """New or changed, and perhaps still being written."""
+    stale: list[str]
+    """Entries whose file is gone or has changed."""
+    gone: list[str]
+    refused: dict[str, Unreadable]
+    forgotten: list[str]
+    """Names in the cache whose files are gone."""
+
+
+class Holding:
+    """One source. `look` runs in a thread, one at a time; everything else in the trio thread."""
+
+    def __init__(self, spec: SourceSpec, labels: dict[str, str], settle: float) -> None:
+        self.spec = spec
+        self.labels = {**labels, **spec.labels}
+        self.entries: dict[str, Entry] = {}
+        self.unreadable: dict[str, Unreadable] = {}
+        self.walked = False
+        self._settle = settle
+        self._settled: dict[str, Seen] = {}
+        self._since: dict[str, tuple[Seen, float]] = {}
+        self._retry: dict[str, tuple[Seen, int]] = {}
+        self._looks = 0
+        self._refused: dict[str, Unreadable] = {}
+        self._known: dict[str, Known] = {}
+        self._summary: SourceSummary | None = None
+
+    def remember(self, known: dict[str, Known]) -> None:
+        """What an earlier run found out: taken over by the first look, where size and time are still the same."""
+        self._known = known
+
+    def look(self, walk: Walk, wall: float, now: float) -> Look:
+        """`wall`: Unix seconds; `now`: monotonic seconds."""
+        files, self._looks = walk.files, self._looks + 1
+        cached: list[Verdict] = []
+        todo: dict[str, Seen] = {}
+        waiting: dict[str, Unreadable] = {}
+        since, self._since = self._since, {}
+        for name, seen in files.items():
+            if self._settled.get(name) == seen:
+                continue
+            size, mtime_ns, what = self._known.get(name, (-1, -1, None))
+            if what is not None and (size, mtime_ns) == seen:
+                cached.append(Verdict(name, seen, self._labelled(what)))
+                continue
+            failed, again = self._retry.get(name, (None, 0))
+            if failed == seen and self._looks < again:
+                continue
+            before, first = since.get(name, (None, now))
+            first = first if before == seen else now
+            # The second condition is for files whose times are in the future, or were set by whoever copies them.
+            if wall - seen.mtime_ns / 1e9 >= self._settle or now - first >= self._settle:
+                todo[name] = seen
+            else:
+                self._since[name] = (seen, first)
+                waiting[name] = Unreadable(self.spec.name, name, "still being written", waiting=True)
+        gone = [n for n in [*self._settled, *self._retry, *since] if n not in files]
+        stale = [n for n in list(self.entries) if n not in files or n in todo or n in waiting]
+        # An empty folder may be a disk that is not mounted: what was known of its files is kept for when they are back.
+        known, self._known = self._known, {} if walk.whole else self._known
+        forgotten = sorted({*gone, *known}.difference(files)) if files else []
+        return Look(cached, todo, waiting, stale, gone, walk.refused, forgotten)
+
+    def apply_look(self, look: Look) -> Unlisted:
+        """Books all but `look.cached` and `look.todo`."""
+        gone = [entry for name in look.stale if (entry := self.entries.pop(name, None)) is not None]
+        for name in look.gone:
+            self._settled.pop(name, None)
+            self._retry.pop(name, None)
+            self.unreadable.pop(name, None)
+        for name in self._refused.keys() - look.refused.keys():
+            self.unreadable.pop(name, None)
+        self._refused = look.refused
+        listed = [u for u in (*look.refused.values(), *look.waiting.values()) if self.unreadable.get(u.name) != u]
+        self.unreadable.update((u.name, u) for u in listed)
+        if gone or listed or look.gone:
+            self._changed()
+        return Unlisted(gone, tuple(listed))
+
+    def apply(self, verdicts: Iterable[Verdict]) -> tuple[list[Entry], list[Unreadable]]:
+        """Returns new entries, and what is newly unreadable."""
+        added: list[Entry] = []
+        listed: list[Unreadable] = []
+        for name, seen, what, final in verdicts:
+            if final:
+                self._settled[name] = seen
+                self._retry.pop(name, None)
+            else:
+                self._retry[name] = (seen, self._looks + RETRY_LOOKS)
+            before = self.unreadable.pop(name, None)
+            self.entries.pop(name, None)
+            if isinstance(what, Entry):
+                self.entries[name] = what
+                added.append(what)
+            elif what is not None:
+                self.unreadable[name] = what
+                if what != before:
+                    listed.append(what)
+        self._changed()
+        return added, listed
+
+    def label(self, verdict: Verdict) -> Verdict:
+        return verdict if verdict.what is None else verdict._replace(what=self._labelled(verdict.what))
+
+    def is_unchanged(self, name: str, path: Path) -> bool:
+        """Whether the file at `path` is still the one that was examined as `name`. Asks the file system."""
+        try:
+            info = path.stat()
+        except OSError:
+            return False
+        return self._settled.get(name) == (info.st_size, info.st_mtime_ns)
+
+    def _labelled(self, what: Entry | Unreadable) -> Entry | Unreadable:
+        return replace(what, labels=self.labels) if isinstance(what, Entry) else what
+
+    @property
+    def summary(self) -> SourceSummary | None:
+        """The last one made."""
+        return self._summary
+
+    def _changed(self) -> None:
+        self._summary, self.version = None, self.version + 1
+
+    def keep(self, summary: SourceSummary, version: int) -> None:
+        """A summary made of `version`."""
+        self._summary = summary
+
+
+def summarise(spec: SourceSpec, labels: dict[str, str], entries: list[Entry], unreadable: int) -> SourceSummary:
+    """What others learn of a source. `sketch` is left to whoever sends it."""
+    dated = [e for e in entries if e.captured is not None]
+    return SourceSummary(
+        spec.name,
+        (spec.kind,) if spec.kind else tuple(sorted({e.kind for e in entries})),
+        labels,
+        len(entries),
+        unreadable,
+        sum(e.bytes for e in entries),
+        sum(e.duration for e in entries),
+        min((e.captured for e in dated if e.captured is not None), default=None),
+        max((e.captured + e.duration for e in dated if e.captured is not None), default=None),
+        digest_of(sorted(e.content for e in entries)),
+    )

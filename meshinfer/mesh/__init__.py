@@ -1,0 +1,1 @@
+"""Peers exchanging bytes: the `Mesh` protocol, the libp2p mesh, and one in memory for tests."""

@@ -1,0 +1,152 @@
+"""Keeps connections to known peers: dials for ever, politely."""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
+
+import trio
+
+from meshinfer.errors import MeshError
+from meshinfer.mesh.api import Unreached
+from meshinfer.mesh.links import Links
+from meshinfer.model.ids import PeerId
+
+if TYPE_CHECKING:
+    from trio_typing import TaskStatus  # the stubs that libp2p brings; trio's own types give way to them
+
+log = logging.getLogger("meshinfer.mesh")
+
+FIRST_DELAY, LAST_DELAY = 0.5, 15.0
+"""Seconds between rounds of dialing one peer: doubled each time, drawn within 30 % so that a mesh doesn't pulse."""
+
+SETTLED = 10.0
+"""A connection that lived this many seconds starts the next series at `FIRST_DELAY`; one that dies at once does not."""
+
+REMIND = 60.0
+"""Seconds between two log lines about one peer that nobody reaches."""
+
+MAX_ADDRESSES = 16
+"""Addresses kept per peer, the latest said: old ones of a peer that moves around make room."""
+
+MAX_PEERS = 1024
+"""Peers dialed for. Above it, new ones are counted and ignored: they can still dial us."""
+
+AT_ONCE = 16
+
+
+class _Target:
+    def __init__(self, addresses: tuple[str, ...]) -> None:
+        self.addresses = addresses
+        self.scope = trio.CancelScope()
+        self.news = trio.Event()
+        self.down_since = trio.current_time()
+        self.error = "not tried yet"
+
+
+class Dialer:
+    """One task per known peer. `connect(peer, address)` makes one try and raises `MeshError`."""
+
+    def __init__(
+        self,
+        connect: Callable[[PeerId, str], Awaitable[None]],
+        links: Links,
+        counters: Counter[str],
+        rng: random.Random | None = None,
+    ) -> None:
+        self._connect = connect
+        self._links = links
+        self._counters = counters
+        self._rng = rng or random.Random()  # noqa: S311 - jitter, not a secret
+        self._targets: dict[PeerId, _Target] = {}
+        self._limit = trio.CapacityLimiter(AT_ONCE)
+        self._nursery: trio.Nursery | None = None
+
+    async def run(self, *, task_status: TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        async with trio.open_nursery() as nursery:
+            self._nursery = nursery
+            task_status.started()
+            await trio.sleep_forever()
+
+    def know(self, peer: PeerId, addresses: tuple[str, ...]) -> None:
+        """Keep a connection to `peer`; more addresses of a known peer are tried at once."""
+        assert self._nursery is not None, "know() before run()"
+        target = self._targets.get(peer)
+        if target is not None:
+            new = tuple(a for a in addresses if a not in target.addresses)
+            if new:
+                target.addresses = (new + target.addresses)[:MAX_ADDRESSES]
+                target.news.set()
+        elif len(self._targets) >= MAX_PEERS:
+            self._counters["know_refused"] += 1
+        else:
+            target = self._targets[peer] = _Target(addresses[:MAX_ADDRESSES])
+            self._nursery.start_soon(self._keep, peer, target)
+
+    def forget(self, peer: PeerId) -> None:
+        target = self._targets.pop(peer, None)
+        if target is not None:
+            target.scope.cancel()
+
+    def unreached(self) -> dict[PeerId, Unreached]:
+        now = trio.current_time()
+        return {
+            peer: Unreached(t.addresses, now - t.down_since, t.error)
+            for peer, t in self._targets.items()
+            if peer not in self._links.peers
+        }
+
+    async def _keep(self, peer: PeerId, target: _Target) -> None:
+        with target.scope:
+            delay = FIRST_DELAY
+            while True:
+                target.down_since = trio.current_time()
+                delay = await self._reach(peer, target, delay)
+                up_since = trio.current_time()
+                await self._links.wait(peer, up=False)
+                if trio.current_time() - up_since >= SETTLED:
+                    delay = FIRST_DELAY
+                with trio.move_on_after(delay * self._rng.uniform(0.2, 1.0)):  # two that lost each other don't collide
+                    await self._links.wait(peer, up=True)
+
+    async def _reach(self, peer: PeerId, target: _Target, delay: float) -> float:
+        """Dial, round after round, until there is a connection, whoever made it. Returns the delay it had grown to."""
+        reminded = trio.current_time()
+        while peer not in self._links.peers:
+            target.news = trio.Event()
+            for address in target.addresses:
+                async with self._limit:
+                    if peer in self._links.peers:
+                        return delay
+                    try:
+                        await self._connect(peer, address)
+                    except MeshError as error:
+                        self._counters["dials_failed"] += 1
+                        target.error = str(error)
+                    else:
+                        return delay
+            if trio.current_time() - reminded >= REMIND:
+                reminded = trio.current_time()
+                log.warning(
+                    "still trying to reach %s at %s: %s",
+                    peer,
+                    ", ".join(target.addresses) or "no address",
+                    target.error,
+                )
+            with trio.move_on_after(delay * self._rng.uniform(0.7, 1.3)):
+                await self._up_or_news(peer, target)
+            delay = min(LAST_DELAY, delay * 2)
+        return delay
+
+    async def _up_or_news(self, peer: PeerId, target: _Target) -> None:
+        async with trio.open_nursery() as nursery:
+
+            async def until(wait: Callable[[], Awaitable[None]]) -> None:
+                await wait()
+                nursery.cancel_scope.cancel()
+
+            nursery.start_soon(until, target.news.wait)
+            nursery.start_soon(until, lambda: self._links.wait(peer, up=True))

@@ -1,0 +1,68 @@
+"""What a peer holds: sources (named places it reads) and entries (files in them, named by their content)."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct
+
+from meshinfer.model.ids import Content, Labels, Name, Text
+
+Kind = Literal["video", "image"]
+
+EntryName = Annotated[str, Meta(min_length=1, max_length=1024)]
+"""Path of a file below its source's folder, with forward slashes. Never an absolute path."""
+
+
+Sketch = Annotated[bytes, Meta(max_length=16384)]
+
+
+class Entry(Struct, frozen=True, omit_defaults=True):
+    """One file that can be analysed."""
+
+    content: Content
+    source: Name
+    name: EntryName
+    kind: Kind
+    labels: Labels
+    """The source's labels over the peer's."""
+    bytes: int
+    width: int
+    height: int
+    frames: int
+    """1 for an image; for a video what the container says, 0 where it does not say."""
+    fps: float
+    """0 for an image."""
+    duration: float
+    """Seconds; 0 for an image."""
+    captured: float | None = None
+    """Unix seconds of the first frame, where the file says so."""
+
+
+class Unreadable(Struct, frozen=True):
+    """A file in a source that cannot be analysed (now), and why."""
+
+    source: Name
+    name: EntryName
+    reason: Text
+    waiting: bool = False
+    """True while it is still being written: it is looked at again."""
+
+
+class SourceSummary(Struct, frozen=True, omit_defaults=True):
+    """What others learn of a source without asking: never a path."""
+
+    name: Name
+    kinds: Annotated[tuple[Kind, ...], Meta(max_length=2)]
+    labels: Labels
+    entries: int
+    unreadable: int
+    bytes: int
+    duration: float
+    """Seconds of video in all."""
+    oldest: float | None = None
+    newest: float | None = None
+    digest: Annotated[str, Meta(max_length=32)] = ""
+    """Over its content ids in order: changes when its contents do."""
+    sketch: Sketch = b""
+    """A Bloom filter of its content ids (`schedule/sketch.py`): tells others when a copy may lie here too."""

@@ -1,0 +1,127 @@
+"""The bodies of records: what one peer states, signed, for all to keep. One struct a kind; see docs/PROTOCOL.md."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct
+
+from meshinfer.model.catalog import SourceSummary
+from meshinfer.model.ids import Digest, Job, Labels, Name, Text
+from meshinfer.model.job import JobOrder
+
+MAX_TASKS_A_PAGE = 2000
+"""Task ids in one manifest record: 2000 x 16 bytes keeps a record below half of a gossip message."""
+
+MAX_OUTCOMES = 200
+"""Outcomes in one result record."""
+
+RawTask = Annotated[bytes, Meta(min_length=16, max_length=16)]
+"""A TaskId as its 16 bytes: manifests and results carry thousands."""
+
+Count = Annotated[int, Meta(ge=0)]
+
+
+class ModelRef(Struct, frozen=True, omit_defaults=True):
+    """A model that a peer holds."""
+
+    name: Name
+    digest: Digest
+    version: Annotated[str, Meta(max_length=64)] = ""
+    classes: Count = 0
+
+
+class PeerFact(Struct, frozen=True, omit_defaults=True):
+    """What a peer can do and where it can be reached."""
+
+    name: Name
+    labels: Labels
+    addresses: Annotated[tuple[Annotated[str, Meta(max_length=256)], ...], Meta(max_length=16)]
+    version: Annotated[str, Meta(max_length=32)]
+    cores: Annotated[int, Meta(ge=1, le=65536)]
+    memory_mb: Count
+    providers: Annotated[tuple[Annotated[str, Meta(max_length=64)], ...], Meta(max_length=32)] = ()
+    models: Annotated[tuple[ModelRef, ...], Meta(max_length=128)] = ()
+    guest: bool = False
+    """A command that joined for as long as it runs: nobody keeps dialing it."""
+
+
+class Skipped(Struct, frozen=True):
+    """Entries of a peer that a job left out, for one reason."""
+
+    reason: Text
+    entries: Count
+
+
+class Manifest(Struct, frozen=True, omit_defaults=True):
+    """One page of the tasks that a peer holds the data of."""
+
+    job: Job
+    page: Count
+    pages: Annotated[int, Meta(ge=1)]
+    tasks: Annotated[tuple[RawTask, ...], Meta(max_length=MAX_TASKS_A_PAGE)]
+    frames: Count = 0
+    """Frames expected over this page's tasks, as far as the containers say."""
+
+
+class Claim(Struct, frozen=True, omit_defaults=True):
+    """How far a peer is with its part of a job. Superseded every second or so while it works."""
+
+    job: Job
+    running: Annotated[tuple[RawTask, ...], Meta(max_length=256)]
+    """Tasks it is working on now: others leave them to it while it lives."""
+    analysed: Count
+    """Frames analysed in its finished and running tasks."""
+    detections: Count
+    seconds: float
+    """Seconds since it started on this job."""
+    epoch: Count = 0
+
+
+ErrorKind = Literal["", "model", "input", "host"]
+
+
+class Outcome(Struct, frozen=True, array_like=True):
+    """How a task ended at one peer."""
+
+    task: RawTask
+    done: bool
+    """False: it failed, and `error` says why."""
+    frames: Count
+    detections: Count
+    seconds: float
+    digest: Annotated[str, Meta(max_length=32)] = ""
+    """Over its detections in frame order: equal on every peer that ran it."""
+    attempt: Count = 1
+    error_kind: ErrorKind = ""
+    error: Text = ""
+    truncated: Text = ""
+    """Why frames the container promised are missing, where some are."""
+
+
+class Outcomes(Struct, frozen=True):
+    """A batch of outcomes: a `result` record."""
+
+    job: Job
+    outcomes: Annotated[tuple[Outcome, ...], Meta(min_length=1, max_length=MAX_OUTCOMES)]
+
+
+class Cancel(Struct, frozen=True):
+    """Nobody starts tasks of this job any more; running ones stop."""
+
+    job: Job
+    why: Text
+
+
+Fact = PeerFact | SourceSummary | JobOrder | Manifest | Claim | Outcomes | Cancel
+
+KINDS: dict[str, type[Struct]] = {
+    "peer": PeerFact,
+    "source": SourceSummary,
+    "job": JobOrder,
+    "manifest": Manifest,
+    "claim": Claim,
+    "result": Outcomes,
+    "cancel": Cancel,
+}
+"""Record kinds this version understands. Others are kept and passed on as they are."""

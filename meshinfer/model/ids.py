@@ -1,0 +1,69 @@
+"""Names of things that peers agree on. All are strings, so they read well in logs, JSON and file names."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from typing import Annotated, NewType
+
+from msgspec import Meta
+
+PeerId = NewType("PeerId", str)
+"""base58 of a libp2p ed25519 peer id (12D3Koo…): the public key is inside it."""
+
+JobId = NewType("JobId", str)
+"""16 hex digits: the hash of a job's spec and a nonce."""
+
+TaskId = NewType("TaskId", str)
+"""32 hex digits: the hash of what is run over what. Equal work has equal ids on every peer."""
+
+ContentId = NewType("ContentId", str)
+"""32 hex digits of the sha256 of a file's bytes: names footage by what it shows, not by where it lies."""
+
+ModelDigest = NewType("ModelDigest", str)
+"""64 hex digits: sha256 of the model file."""
+
+PEER_ID = Meta(min_length=40, max_length=64, pattern=r"^[1-9A-HJ-NP-Za-km-z]+$")
+JOB_ID = Meta(pattern=r"^[0-9a-f]{16}$")
+TASK_ID = Meta(pattern=r"^[0-9a-f]{32}$")
+CONTENT_ID = Meta(pattern=r"^[0-9a-f]{32}$")
+MODEL_DIGEST = Meta(pattern=r"^[0-9a-f]{64}$")
+
+Peer = Annotated[PeerId, PEER_ID]
+Job = Annotated[JobId, JOB_ID]
+Task = Annotated[TaskId, TASK_ID]
+Content = Annotated[ContentId, CONTENT_ID]
+Digest = Annotated[ModelDigest, MODEL_DIGEST]
+
+Name = Annotated[str, Meta(min_length=1, max_length=128)]
+"""A short name: of a peer, a source, a model, a job."""
+
+Text = Annotated[str, Meta(max_length=512)]
+"""A sentence for people: a reason, an error."""
+
+Labels = Annotated[
+    dict[Annotated[str, Meta(min_length=1, max_length=63)], Annotated[str, Meta(max_length=255)]], Meta(max_length=64)
+]
+"""key=value pairs that owners attach to peers and sources."""
+
+
+def hash_of(*parts: bytes, digits: int = 32) -> str:
+    """The first `digits` hex digits of sha256 over length-prefixed `parts` (so that no two lists of parts collide)."""
+    h = hashlib.sha256()
+    for part in parts:
+        h.update(len(part).to_bytes(8, "big"))
+        h.update(part)
+    return h.hexdigest()[:digits]
+
+
+def task_id(work: str, content: ContentId, *, owner: PeerId | None) -> TaskId:
+    """The id of running `work` (a job's digest of model, parameters and sampling) over `content`.
+
+    `owner` is None for `scope: once`, where every copy is the same task; the holder for `scope: every`.
+    """
+    return TaskId(hash_of(b"task", work.encode(), content.encode(), (owner or "").encode()))
+
+
+def digest_of(items: Iterable[str]) -> str:
+    """32 hex digits over `items` in their order."""
+    return hash_of(*(item.encode() for item in items))

@@ -1,0 +1,136 @@
+"""What people ask of the mesh: a job, typed. `JobSpec` is what a job file says; `Job` is what peers pass on."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta, Struct
+
+from meshinfer.model.ids import Digest, Job, JobId, ModelDigest, Name, PeerId, hash_of
+from meshinfer.model.selector import Selector
+
+MAX_SPEC = 16 * 1024
+"""Bytes of a packed spec."""
+
+
+class Sample(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Which frames of a video are analysed."""
+
+    every: Literal["frame"] | Annotated[int, Meta(ge=1, le=1_000_000)] = "frame"
+    """`frame`: all of them. N: frames 0, N, 2N, ..."""
+    fps: Annotated[float, Meta(gt=0, le=1000)] | None = None
+    """At most so many frames per second of video: the first frame at or after each multiple of 1/fps seconds."""
+
+    def __post_init__(self) -> None:
+        if self.fps is not None and self.every != "frame":
+            raise ValueError("give `every` or `fps`, not both")
+
+
+class Detect(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Which detections are kept."""
+
+    classes: Annotated[tuple[Annotated[str, Meta(min_length=1, max_length=64)], ...], Meta(max_length=1000)] = ()
+    """Class names; empty: all of the model's."""
+    min_score: Annotated[float, Meta(ge=0, le=1)] = 0.25
+    iou: Annotated[float, Meta(gt=0, le=1)] = 0.6
+    """Two boxes of a class that overlap more than this are one object (layouts without their own suppression)."""
+
+
+class Limits(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Upper bounds for one entry. What was cut by one is counted in the result."""
+
+    frames: Annotated[int, Meta(ge=1)] | None = None
+    """Analysed frames per entry."""
+    seconds: Annotated[float, Meta(gt=0)] | None = None
+    """Seconds of work per entry; the task ends as a host error beyond."""
+    detections: Annotated[int, Meta(ge=1, le=300)] = 300
+    """Detections per frame, the best ones."""
+
+
+class JobSpec(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A job file, checked."""
+
+    model: Annotated[str, Meta(min_length=1, max_length=128)]
+    """A model's name, `name@version`, or its digest (`sha256:` or at least 8 hex digits)."""
+    name: Name = "job"
+    on: Selector = msgspec.field(default_factory=Selector)
+    sample: Sample = msgspec.field(default_factory=Sample)
+    detect: Detect = msgspec.field(default_factory=Detect)
+    scope: Literal["once", "every"] = "once"
+    limits: Limits = msgspec.field(default_factory=Limits)
+    expires: Annotated[float, Meta(ge=1, le=366 * 86400)] = 24 * 3600.0
+    """Seconds after publishing at which holders stop starting its tasks."""
+
+
+_pack = msgspec.msgpack.Encoder(order="deterministic").encode
+_unpack = msgspec.msgpack.Decoder(JobSpec).decode
+
+
+def pack_spec(spec: JobSpec) -> bytes:
+    """The bytes that travel, and that the job's id is made of."""
+    return _pack(spec)
+
+
+def unpack_spec(packed: bytes) -> JobSpec:
+    """Raises msgspec.ValidationError for a spec that asks for what this version does not know.
+
+    A field that is not understood is no reason to guess: such a job is declined, and kept for peers that know better.
+    """
+    return _unpack(packed)
+
+
+class JobOrder(Struct, frozen=True):
+    """The body of a `job` record: the spec as its publisher packed it, pinned to one model."""
+
+    id: Job
+    spec: Annotated[bytes, Meta(max_length=MAX_SPEC)]
+    model: Digest
+    nonce: Annotated[bytes, Meta(min_length=8, max_length=32)]
+    published: float
+    """Unix seconds by the publisher's clock: for people. Nothing is decided by it."""
+
+    @property
+    def is_genuine(self) -> bool:
+        return self.id == job_id(self.spec, self.model, self.nonce)
+
+
+def job_id(packed_spec: bytes, model: ModelDigest, nonce: bytes) -> JobId:
+    return JobId(hash_of(b"job", packed_spec, model.encode(), nonce, digits=16))
+
+
+class JobInfo(Struct, frozen=True):
+    """A job as a peer knows it."""
+
+    order: JobOrder
+    publisher: PeerId
+    spec: JobSpec | None
+    """None where this version does not understand it; `unclear` says what."""
+    unclear: str = ""
+
+    @property
+    def id(self) -> JobId:
+        return self.order.id
+
+    @property
+    def name(self) -> str:
+        return self.spec.name if self.spec else "?"
+
+    @property
+    def work(self) -> str:
+        """What is computed, apart from over what: part of every task id. A job published again is done again."""
+        s = self.spec
+        if s is None:
+            raise ValueError("a job that is not understood has no work")
+        return hash_of(
+            self.id.encode(),
+            self.order.model.encode(),
+            _pack((s.sample, s.detect, s.limits.frames, s.limits.detections)),
+        )
+
+
+def read_order(order: JobOrder, publisher: PeerId) -> JobInfo:
+    try:
+        return JobInfo(order, publisher, unpack_spec(order.spec))
+    except (msgspec.ValidationError, msgspec.DecodeError) as e:
+        return JobInfo(order, publisher, None, f"asks for something this version does not know: {e}")

@@ -1,0 +1,288 @@
+"""The machine room: tasks in, batches of detections out. Plain threads; docs/adr/0004 says why.
+
+    submit -> [items] -> decode thread -> [frames] -> a worker per core -> [outcomes] -> collector thread -> sink
+
+Every arrow is bounded: the decoder waits for the workers, the workers for the collector, the collector for the sink.
+Tasks follow each other without a gap: while the last frames of one are computed, the next is being decoded. What the
+collector hands over is always a contiguous prefix of a task's frames, so it can be resumed at `Batch.next_frame`.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from queue import Empty, Queue, SimpleQueue
+from types import TracebackType
+from typing import NamedTuple
+
+from meshinfer.detect.detector import Detector, Worker
+from meshinfer.errors import MediaError, MeshInferError, ModelError
+from meshinfer.media.frames import Frame, open_frames
+from meshinfer.model.detection import FrameResult
+from meshinfer.model.ids import ModelDigest, TaskId
+from meshinfer.model.job import Detect
+from meshinfer.node.work import Batch, End, News, Run, Sign, TaskError, WorkItem
+
+__all__ = ["Batch", "Engine", "TaskError", "WorkItem"]
+
+FLUSH_FRAMES = 64
+MAX_ITEMS = 4096
+"""Tasks that may wait here. They are small, but a plan that is longer belongs to the schedule."""
+_FRAMES_PER_WORKER = 2
+"""Decoded frames that wait: enough to never starve a worker; a 4K frame is 25 MB."""
+_WINDOW_PER_WORKER = 16
+"""Frames between decoder and sink, decoded or computed: what one slow frame may hold up."""
+_WORKERS_KEPT = 4
+"""Sets of buffers a thread keeps, for tasks of several jobs that alternate."""
+
+_log = logging.getLogger(__name__)
+
+
+class Engine:
+    """Runs tasks in the order of submission. `submit`, `cancel` and `load` never block; `close` does, within bounds.
+
+    It must be closed before the process ends: the runtime aborts when threads are still inside of it.
+    """
+
+    def __init__(
+        self,
+        detector_for: Callable[[ModelDigest], Detector],
+        sink: Callable[[Batch], None],
+        workers: int | None = None,
+    ) -> None:
+        """`detector_for` runs in the decode thread, `sink` in the collector's; both may block and raise MeshInferError.
+
+        A sink that raises fails the batch's task as a host error, of which it is told once more.
+        """
+        count = workers or os.cpu_count() or 1
+        self._detector_for, self._sink = detector_for, sink
+        self._items: deque[Run] = deque()
+        self._runs: dict[TaskId, Run] = {}
+        self._changed = threading.Condition()
+        self._closing = False
+        self._frames: Queue[_Work | None] = Queue(_FRAMES_PER_WORKER * count)
+        self._window = threading.Semaphore(_WINDOW_PER_WORKER * count)
+        self._outcomes: SimpleQueue[_Outcome | None] = SimpleQueue()  # bounded by the window
+        self._threads = [
+            threading.Thread(target=self._decode_all, name="engine-decode", daemon=True),
+            *(threading.Thread(target=self._compute_all, name=f"engine-{i}", daemon=True) for i in range(count)),
+            threading.Thread(target=self._collect_all, name="engine-collect", daemon=True),
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def __enter__(self) -> Engine:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def load(self) -> int:
+        """Tasks submitted and not finished."""
+        return len(self._runs)
+
+    def submit(self, item: WorkItem) -> None:
+        """Raises ValueError for a task that is here already, and when MAX_ITEMS are."""
+        with self._changed:
+            if item.task in self._runs:
+                raise ValueError(f"task {item.task} is running already")
+            if len(self._runs) >= MAX_ITEMS or self._closing:
+                raise ValueError("the engine takes no more tasks now")
+            run = self._runs[item.task] = Run(item)
+            self._items.append(run)
+            self._changed.notify()
+
+    def cancel(self, task: TaskId) -> None:
+        """Forget a task: no batch of it follows, but for one that is being handed over now."""
+        with self._changed:
+            if run := self._runs.pop(task, None):
+                run.dropped = True
+
+    def close(self, timeout: float = 5.0) -> bool:
+        """Drop every task and stop. False if a thread did not end in `timeout` seconds (it dies with the process)."""
+        with self._changed:
+            self._closing = True
+            for run in self._runs.values():
+                run.dropped = True
+            self._runs.clear()
+            self._changed.notify()
+        deadline = time.monotonic() + timeout
+        for thread in self._threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
+        return not any(thread.is_alive() for thread in self._threads)
+
+    # decode thread
+
+    def _decode_all(self) -> None:
+        while (run := self._next_run()) is not None:
+            end = End()
+            try:
+                for frame in self._frames_of(run, end):
+                    self._window.acquire()
+                    self._frames.put(_Work(run, end.count, frame))
+                    end.count += 1
+            except Exception as e:  # noqa: BLE001 - a bug must cost one task, not the peer; _explain logs what is not ours
+                end.error = _explain(e)
+            self._outcomes.put(_Outcome(run, end.count, end))
+        for _ in self._threads[1:-1]:
+            self._frames.put(None)
+
+    def _next_run(self) -> Run | None:
+        with self._changed:
+            while not self._closing:
+                while self._items:
+                    if not (run := self._items.popleft()).dropped:
+                        return run
+                self._changed.wait()
+            return None
+
+    def _frames_of(self, run: Run, end: End) -> Iterator[Frame | None]:
+        """The frames to analyse; None for an image: its worker reads it, so that images are decoded by all cores."""
+        item = run.item
+        run.since = began = time.monotonic()
+        run.detector = self._detector_for(item.model)
+        if wrong := run.detector.unknown_classes(item.detect.classes):
+            raise ModelError(wrong)
+        left = None if item.limits.frames is None else item.limits.frames - item.analysed
+        if left is not None and left <= 0:
+            return
+        if item.kind == "image":
+            if item.start == 0:
+                yield None
+            return
+        seconds = item.limits.seconds or math.inf
+        with open_frames(
+            item.path,
+            item.kind,
+            item.sample,
+            item.start,
+            left,
+            stop=lambda: run.dropped or time.monotonic() - began > seconds,
+        ) as frames:
+            yield from frames
+            end.notice = frames.truncated
+        if time.monotonic() - began > seconds:
+            end.error = TaskError("host", f"took longer than its limit of {seconds:g} seconds")
+
+    # worker threads
+
+    def _compute_all(self) -> None:
+        workers: dict[tuple[Detector, Detect, int], Worker] = {}
+        while (work := self._frames.get()) is not None:
+            run, number, frame = work
+            news: News = Sign.SKIPPED
+            if not run.dropped:
+                if number == 0 and run.item.kind == "video":
+                    self._outcomes.put(_Outcome(run, 0, Sign.STARTED))  # at once: the frame itself may take long
+                try:
+                    news = _compute(run, frame, workers)
+                except Exception as e:  # noqa: BLE001 - as in the decode thread
+                    news = _explain(e)
+            self._outcomes.put(_Outcome(run, number, news))
+            del work, frame  # or an idle worker would keep its last frame
+        self._outcomes.put(None)
+
+    # collector thread
+
+    def _collect_all(self) -> None:
+        waiting: dict[TaskId, Run] = {}  # with results that are held back a moment, to go out together
+        working = len(self._threads) - 2
+        while working:
+            now = time.monotonic()
+            due = min((run.flush_at for run in waiting.values()), default=now + 60)
+            try:
+                outcome = self._outcomes.get(timeout=max(0.0, due - now))
+            except Empty:
+                pass
+            else:
+                if outcome is None:
+                    working -= 1
+                    continue
+                self._window_release(outcome.run.take(outcome.number, outcome.news))
+                if not outcome.run.dropped:
+                    waiting[outcome.run.item.task] = outcome.run
+            now = time.monotonic()
+            for task, run in list(waiting.items()):
+                if run.dropped or not run.has_news:
+                    del waiting[task]
+                elif now >= run.flush_at or run.analysed >= FLUSH_FRAMES:
+                    del waiting[task]
+                    self._hand_over(run, now)
+
+    def _window_release(self, frames: int) -> None:
+        if frames:
+            self._window.release(frames)
+
+    def _hand_over(self, run: Run, now: float) -> None:
+        batch = run.batch(now)
+        if batch.finished:
+            self._forget(run)
+        try:
+            self._sink(batch)
+        except Exception as e:  # noqa: BLE001 - as in the decode thread
+            self._forget(run)
+            failure = TaskError("host", _explain(e).message)
+            try:
+                self._sink(replace(run.batch(now), finished=True, error=failure))
+            except Exception as again:  # noqa: BLE001 - told twice is enough: the task stays unfinished in the store
+                _log.warning("task %s: its results cannot be stored: %s", run.item.task, _explain(again).message)
+
+    def _forget(self, run: Run) -> None:
+        with self._changed:
+            run.dropped = True
+            if self._runs.get(run.item.task) is run:
+                del self._runs[run.item.task]
+
+
+class _Work(NamedTuple):
+    run: Run
+    number: int
+    """Of the frame among those analysed, from 0."""
+    frame: Frame | None
+
+
+class _Outcome(NamedTuple):
+    run: Run
+    number: int
+    news: News
+
+
+def _compute(run: Run, frame: Frame | None, workers: dict[tuple[Detector, Detect, int], Worker]) -> FrameResult:
+    item = run.item
+    if frame is None:
+        with open_frames(item.path, item.kind, item.sample) as frames:
+            frame = next(iter(frames))
+    assert run.detector is not None  # set before the first frame is decoded
+    key = (run.detector, item.detect, item.limits.detections)
+    worker = workers.get(key)
+    if worker is None:
+        if len(workers) == _WORKERS_KEPT:
+            del workers[next(iter(workers))]
+        worker = workers[key] = run.detector.worker(item.detect, item.limits.detections)
+    height, width = frame.image.shape[:2]
+    return FrameResult(frame.index, frame.t, width, height, worker(frame.image))
+
+
+def _explain(error: Exception) -> TaskError:
+    match error:
+        case MediaError():
+            return TaskError("input", str(error))
+        case ModelError():
+            return TaskError("model", str(error))
+        case MeshInferError():
+            return TaskError("host", str(error))
+        case MemoryError():
+            return TaskError("host", "not enough memory")
+        case OSError():
+            return TaskError("host", f"{error.strerror or error}")
+    _log.error("a bug in the engine", exc_info=error)
+    return TaskError("host", f"internal error: {type(error).__name__}: {error}")

@@ -1,0 +1,128 @@
+"""The live side of events: what this peer records goes out in batches; what others send is kept for a while.
+
+Theory: an origin's log is gapless, n = 1, 2, 3, ... So whoever knows the last n it has seen knows what it lacks.
+Gossip only shortens the way: each origin has a window of its newest events here, and a subscriber whose place is
+before the window, or who has heard nothing for a while, asks the origin (`node/subscription.py`). Slow readers need
+no queue: they are just further behind.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Sequence
+
+import trio
+
+from meshinfer.errors import ProtocolError
+from meshinfer.mesh.api import Mesh
+from meshinfer.model.detection import Event
+from meshinfer.model.ids import PeerId
+from meshinfer.schedule.log import StoreId
+from meshinfer.wire.codec import encode
+from meshinfer.wire.messages import MAX_ANNOUNCEMENT, EventBatch
+
+EVERY = 0.05
+"""Seconds between two batches of a peer: 20 messages a second at most, and the delay that a subscriber may notice."""
+
+WINDOW = 2000
+"""Newest events kept of each origin."""
+
+MAX_ORIGINS = 512
+MAX_UNSENT = 20_000
+"""Events that wait for the network. Beyond, the oldest are not sent live: subscribers fetch them."""
+
+
+class Window:
+    """A contiguous run of an origin's newest events."""
+
+    def __init__(self, first: int) -> None:
+        self.first = first
+        self.events: deque[Event] = deque(maxlen=WINDOW)
+
+    @property
+    def last(self) -> int:
+        return self.first + len(self.events) - 1
+
+    def extend(self, first: int, events: Sequence[Event]) -> None:
+        """Append what is new. After a gap the window starts anew: what is before it can be fetched."""
+        if first > self.last + 1:
+            self.events.clear()
+            self.first = first
+        for event in events[max(0, self.last + 1 - first) :]:
+            if len(self.events) == WINDOW:
+                self.first += 1
+            self.events.append(event)
+
+    def after(self, n: int, limit: int) -> list[Event]:
+        """Events from n + 1, which must lie in the window."""
+        start = n + 1 - self.first
+        return [self.events[i] for i in range(start, min(len(self.events), start + limit))]
+
+
+class EventHub:
+    def __init__(self, mesh: Mesh, own: StoreId, head: int) -> None:
+        """`head` is where the own log ends now."""
+        self._mesh, self._own = mesh, own
+        self.windows: dict[StoreId, Window] = {own: Window(head + 1)}
+        self.counters: Counter[str] = Counter()
+        self._unsent: deque[Event] = deque()
+        self._recorded = trio.Event()
+        self._arrived = trio.Event()
+
+    @property
+    def own_head(self) -> int:
+        return self.windows[self._own].last
+
+    def recorded(self, events: Sequence[Event]) -> None:
+        """These are in the store now, in the order of their numbers."""
+        if not events:
+            return
+        self.windows[self._own].extend(events[0].cursor.n, events)
+        self._unsent.extend(events)
+        while len(self._unsent) > MAX_UNSENT:
+            self._unsent.popleft()
+            self.counters["events_not_sent_live"] += 1
+        self._recorded.set()
+        self._wake()
+
+    def receive(self, origin: PeerId, batch: EventBatch) -> None:
+        """A batch from the network. Raises ProtocolError when it is not what its sender may send."""
+        for i, event in enumerate(batch.events):
+            cursor = event.cursor
+            if (cursor.origin, cursor.incarnation, cursor.n) != (origin, batch.incarnation, batch.first + i):
+                raise ProtocolError("events whose cursors are not their sender's")
+        store = StoreId(origin, batch.incarnation)
+        window = self.windows.get(store)
+        if window is None:
+            if len(self.windows) >= MAX_ORIGINS:
+                self.windows.pop(next(s for s in self.windows if s != self._own))
+            window = self.windows[store] = Window(batch.first)
+        window.extend(batch.first, batch.events)
+        self.counters["events_received"] += len(batch.events)
+        self._wake()
+
+    def _wake(self) -> None:
+        self._arrived.set()
+        self._arrived = trio.Event()
+
+    async def arrived(self) -> None:
+        """Wait for the next batch, ours or another's."""
+        await self._arrived.wait()
+
+    async def serve(self) -> None:
+        """Send what was recorded, in batches."""
+        while True:
+            while not self._unsent:
+                self._recorded = trio.Event()
+                await self._recorded.wait()
+            batch, size = [self._unsent.popleft()], 0
+            size = len(encode(batch[0]))
+            while self._unsent and self._unsent[0].cursor.n == batch[-1].cursor.n + 1:
+                size += len(encode(self._unsent[0]))
+                if size > MAX_ANNOUNCEMENT - 256 or len(batch) >= 2000:
+                    break
+                batch.append(self._unsent.popleft())
+            message = EventBatch(batch[0].cursor.incarnation, batch[0].cursor.n, tuple(batch))
+            await self._mesh.publish("events", encode(message))
+            self.counters["event_batches_sent"] += 1
+            await trio.sleep(EVERY)

@@ -1,0 +1,28 @@
+"""What comes in on the topics. Bad announcements are counted by their origin and go nowhere."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import trio
+
+from meshinfer.errors import ProtocolError
+from meshinfer.mesh.api import Mesh
+from meshinfer.node.events import EventHub
+from meshinfer.node.records import Records
+from meshinfer.wire.messages import read_announcement, read_event_batch
+
+
+async def listen(mesh: Mesh, records: Records, hub: EventHub, rejected: Counter[str]) -> None:
+    async for message in mesh.messages():
+        try:
+            if message.topic == "events":
+                hub.receive(message.origin, read_event_batch(message.data))
+                continue
+            for sealed in read_announcement(message.data).records:
+                await records.hear(sealed, age=0.0)
+                await trio.lowlevel.checkpoint()
+        except ProtocolError as e:
+            rejected[f"{message.topic}: {e}"[:120]] += 1
+            if len(rejected) > 1000:
+                rejected.clear()

@@ -1,0 +1,31 @@
+"""One node a home folder: two would share an identity, and the mesh would see one peer say two things."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from meshinfer.errors import ConfigError
+
+
+@contextmanager
+def hold(home: Path) -> Iterator[None]:
+    """Hold the folder for as long as the context; the kernel lets go however the process ends. Raises ConfigError."""
+    path = home / "lock"
+    fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            pid = os.read(fd, 32).decode(errors="replace").strip() or "?"
+            raise ConfigError(
+                f"{home}: a node is running here already (pid {pid}); stop it, or start this one with another --home"
+            ) from None
+        os.ftruncate(fd, 0)
+        os.write(fd, f"{os.getpid()}\n".encode())
+        yield
+    finally:
+        os.close(fd)

@@ -1,0 +1,208 @@
+"""Tasks that the schedule starts become work of the engine; what the engine finds goes to the store, then to everyone.
+
+    Start -> store.begin -> engine -> (collector thread) store.commit -> (trio thread) events out, progress in
+
+The store counts an attempt before the engine sees the task, and takes results and progress in one transaction:
+after a kill the task resumes at the first frame whose result was not stored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import trio
+
+from meshinfer.detect.detector import Detector
+from meshinfer.errors import StoreError
+from meshinfer.model.catalog import Entry
+from meshinfer.model.detection import Event
+from meshinfer.model.facts import ErrorKind, Outcome
+from meshinfer.model.ids import ContentId, JobId, ModelDigest, PeerId, TaskId
+from meshinfer.model.job import JobInfo
+from meshinfer.node.driver import Driver
+from meshinfer.node.engine import Batch, Engine, TaskError, WorkItem
+from meshinfer.schedule.stimuli import Start, Stop, TaskEnded, TaskProgressed, TaskReturned
+from meshinfer.store import Database, TaskRow, TaskTable
+
+MAX_STARTS = 256
+"""Starts and stops that wait for the store: above the schedule's window, so that it never waits."""
+
+Find = Callable[[ContentId], tuple[Path, Entry] | None]
+
+
+@dataclass(slots=True)
+class _Running:
+    """A task in the engine, as the collector thread keeps it."""
+
+    run: int
+    analysed: int
+    detections: int
+    seconds: float
+    attempts: int
+
+
+class Runner:
+    def __init__(
+        self,
+        db: Database,
+        me: PeerId,
+        driver: Driver,
+        *,
+        find: Find,
+        detector_for: Callable[[ModelDigest], Detector],
+        on_events: Callable[[list[Event]], None],
+        on_trouble: Callable[[str], None],
+        workers: int | None,
+    ) -> None:
+        """`find` and `detector_for` run in worker threads; `on_events` and `on_trouble` in the trio thread."""
+        self._tasks = TaskTable(db, me)
+        self._driver, self._find, self._on_events, self._on_trouble = driver, find, on_events, on_trouble
+        self._running: dict[TaskId, _Running] = {}
+        self._send, self._receive = trio.open_memory_channel[Start | Stop](MAX_STARTS)
+        self._trio = trio.lowlevel.current_trio_token()
+        self.first_inference: dict[JobId, float] = {}
+        """Local time at which the first inference of each job began here; for measuring."""
+        self._job_of: dict[TaskId, JobId] = {}
+        self._engine = Engine(detector_for, self._sink, workers)
+
+    @property
+    def load(self) -> int:
+        return self._engine.load
+
+    def perform(self, effect: Start | Stop) -> None:
+        self._send.send_nowait(effect)
+
+    async def serve(self) -> None:
+        async for effect in self._receive:
+            match effect:
+                case Start():
+                    info = self._driver.state.jobs[effect.job].info
+                    try:
+                        ended = await trio.to_thread.run_sync(self._begin, effect, info)
+                    except StoreError as e:
+                        self._returned(effect.task, str(e))
+                        continue
+                    if ended is not None:
+                        self._driver.feed(TaskEnded(effect.task, ended))
+                case Stop():
+                    for task in effect.tasks:
+                        self._engine.cancel(task)
+                    await trio.to_thread.run_sync(self._tasks.cancel, effect.job)
+
+    async def close(self, timeout: float) -> None:
+        """Stop the engine; what is unfinished is pending again in the store."""
+        await trio.to_thread.run_sync(self._engine.close, timeout)
+        running = dict(self._running)
+        await trio.to_thread.run_sync(lambda: [self._tasks.release(task, run=r.run) for task, r in running.items()])
+
+    # ---- worker threads ----------------------------------------------------------------------------------------------
+
+    def _begin(self, start: Start, info: JobInfo) -> Outcome | None:
+        """Hand the task to the engine; its outcome where there is nothing left to do."""
+        task, spec = start.task, info.spec
+        assert spec is not None
+        row = self._tasks.begin(task, start.job, start.entry)
+        if row.state == "done":
+            return _outcome(row)
+        found = self._find(start.entry.content)
+        if found is None:
+            row = self._tasks.fail(task, "input", f"{start.entry.name} is gone", run=row.run)
+            return _outcome(row)
+        path, _ = found
+        self._running[task] = _Running(row.run, row.analysed, row.detections, row.seconds, row.attempts)
+        self._job_of[task] = start.job
+        self._engine.submit(
+            WorkItem(
+                task,
+                info.order.model,
+                path,
+                start.entry.kind,
+                spec.sample,
+                spec.detect,
+                spec.limits,
+                row.next_frame,
+                row.analysed,
+            )
+        )
+        return None
+
+    def _sink(self, batch: Batch) -> None:
+        """In the collector thread: store first, tell afterwards."""
+        running = self._running.get(batch.task)
+        if running is None:
+            return
+        if batch.started:
+            self._trio.run_sync_soon(self._began, batch.task)
+        running.analysed += batch.analysed_frames
+        running.seconds += batch.seconds
+        try:
+            events = self._tasks.commit(
+                batch.task,
+                batch.results,
+                run=running.run,
+                next_frame=batch.next_frame,
+                analysed=running.analysed,
+                seconds=running.seconds,
+            )
+            if events is None:  # cancelled meanwhile
+                self._drop(batch.task)
+                return
+            running.detections += batch.detections
+            outcome = self._finish(batch, running) if batch.finished else None
+        except StoreError as e:
+            self._drop(batch.task)
+            self._trio.run_sync_soon(self._returned, batch.task, str(e))
+            return
+        if outcome is not None:
+            self._drop(batch.task)
+        self._trio.run_sync_soon(self._tell, batch.task, events, running.analysed, running.detections, outcome)
+
+    def _finish(self, batch: Batch, running: _Running) -> Outcome:
+        error: TaskError | None = batch.error
+        if error is None:
+            row = self._tasks.finish(batch.task, run=running.run)
+        else:
+            row = self._tasks.fail(batch.task, error.kind, error.message[:500], run=running.run)
+        return _outcome(row, notice=batch.notice)
+
+    def _drop(self, task: TaskId) -> None:
+        self._running.pop(task, None)
+        self._engine.cancel(task)
+
+    # ---- the trio thread ---------------------------------------------------------------------------------------------
+
+    def _began(self, task: TaskId) -> None:
+        job = self._job_of.get(task)
+        if job is not None:
+            self.first_inference.setdefault(job, trio.current_time())
+
+    def _tell(self, task: TaskId, events: list[Event], analysed: int, detections: int, outcome: Outcome | None) -> None:
+        self._on_events(events)
+        if outcome is None:
+            self._driver.feed(TaskProgressed(task, analysed, detections))
+        else:
+            self._job_of.pop(task, None)
+            self._driver.feed(TaskEnded(task, outcome))
+
+    def _returned(self, task: TaskId, why: str) -> None:
+        """Not now: first the reason, so that the schedule does not start it again at once."""
+        self._on_trouble(why)
+        self._driver.feed(TaskReturned(task))
+
+
+def _outcome(row: TaskRow, notice: str = "") -> Outcome:
+    kinds: dict[str, ErrorKind] = {"model": "model", "input": "input", "host": "host"}
+    return Outcome(
+        bytes.fromhex(row.task),
+        row.state == "done",
+        row.analysed,
+        row.detections,
+        round(row.seconds, 3),
+        row.digest or "",
+        row.attempts,
+        kinds.get(row.error_kind or "", "") if row.state != "done" else "",
+        (row.error or "")[:512] if row.state != "done" else "",
+        notice[:512],
+    )

@@ -1,0 +1,163 @@
+"""One subscriber's stream of events: live, replayed, and without gaps or repeats while the origins live.
+
+For each origin a task follows its log from a place: from the window of live events where the place is in it, else
+from the origin itself. When nothing comes it asks the origin now and then, so that a lost last batch is noticed
+too.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+
+import msgspec
+import trio
+from msgspec import Struct
+
+from meshinfer.errors import MeshError, ProtocolError
+from meshinfer.mesh.api import Mesh
+from meshinfer.model.detection import Cursor, Event
+from meshinfer.model.ids import JobId, PeerId, TaskId
+from meshinfer.node.events import EventHub
+from meshinfer.node.replay import EventArchive, replay_from
+from meshinfer.schedule.log import StoreId
+from meshinfer.wire.messages import Events, Head, Replay
+
+ASK_AGAIN = 3.0
+"""Seconds without news after which the origin is asked whether there is any."""
+
+RETRY = 1.0
+SEEN = 100_000
+"""(task, frame) pairs remembered: a frame that two peers analysed is told once."""
+
+BUFFER = 256
+
+
+class Filter(Struct, frozen=True):
+    job: JobId | None = None
+    labels: tuple[str, ...] = ()
+    min_score: float = 0.0
+    source: str | None = None
+    peer: PeerId | None = None
+
+    def __call__(self, event: Event) -> Event | None:
+        """The event with the detections that pass, or None where none does."""
+        if self.job not in (None, event.job) or self.source not in (None, event.source):
+            return None
+        if self.peer not in (None, event.peer):
+            return None
+        if not self.labels and self.min_score <= 0:
+            return event
+        kept = tuple(
+            d for d in event.detections if d.score >= self.min_score and (not self.labels or d.label in self.labels)
+        )
+        return msgspec.structs.replace(event, detections=kept) if kept else None
+
+
+class Subscription:
+    def __init__(
+        self,
+        mesh: Mesh,
+        hub: EventHub,
+        archive: EventArchive,
+        *,
+        wanted: Filter,
+        ago: float = 0.0,
+        cursor: Cursor | None = None,
+    ) -> None:
+        """`ago`: begin with events recorded so many seconds ago. `cursor`: continue one origin's log after it."""
+        self._mesh, self._hub, self._archive = mesh, hub, archive
+        self._wanted, self._ago, self._cursor = wanted, ago, cursor
+        self._began = trio.current_time()
+        self._seen: OrderedDict[tuple[TaskId, int], PeerId] = OrderedDict()
+        self._send, self._receive = trio.open_memory_channel[Event | str](BUFFER)
+        self._following: set[PeerId] = set()
+
+    async def items(self) -> AsyncIterator[Event | str]:
+        """Events, and now and then a notice (a sentence). Never ends by itself."""
+        async with self._receive:
+            async for item in self._receive:
+                yield item
+
+    async def serve(self) -> None:
+        async with trio.open_nursery() as nursery, self._mesh.changes() as changes:
+            self._follow(self._mesh.me, nursery)
+            for peer in sorted(self._mesh.peers):
+                self._follow(peer, nursery)
+            async for change in changes:
+                if change.up:
+                    self._follow(change.peer, nursery)
+
+    def _follow(self, peer: PeerId, nursery: trio.Nursery) -> None:
+        if peer not in self._following and self._wanted.peer in (None, peer):
+            self._following.add(peer)
+            nursery.start_soon(self._origin, peer)
+
+    async def _origin(self, peer: PeerId) -> None:
+        """Follow one origin's log."""
+        at: StoreId | None = None
+        n = 0
+        if self._cursor is not None and self._cursor.origin == peer:
+            at, n = StoreId(peer, self._cursor.incarnation), self._cursor.n
+        warned = False
+        while True:
+            if at is not None and (window := self._hub.windows.get(at)) and window.first <= n + 1 <= window.last:
+                for event in window.after(n, BUFFER):
+                    await self._deliver(event)
+                    n = event.cursor.n
+                continue
+            ask = (
+                Replay(ago=self._ago + trio.current_time() - self._began)
+                if at is None
+                else Replay(after=n, incarnation=at.incarnation)
+            )
+            try:
+                async with aclosing(self._pages(peer, ask)) as pages:
+                    async for page in pages:
+                        at = StoreId(peer, page.incarnation)
+                        if isinstance(page, Head):
+                            n = page.n
+                            continue
+                        for event in page.events:
+                            await self._deliver(event)
+                            n = event.cursor.n
+                warned = False
+            except (MeshError, ProtocolError) as e:
+                if not warned and peer in self._mesh.peers:
+                    warned = True
+                    await self._send.send(f"events of peer {peer[-6:]} cannot be fetched now ({e}); trying on")
+                await trio.sleep(RETRY)
+                continue
+            await self._news(at, n)
+
+    async def _news(self, at: StoreId | None, n: int) -> None:
+        """Wait until the window of `at` holds something after n, or it is time to ask."""
+        with trio.move_on_after(ASK_AGAIN):
+            while True:
+                window = self._hub.windows.get(at) if at else None
+                if window is not None and window.last > n:
+                    return
+                await self._hub.arrived()
+
+    async def _pages(self, peer: PeerId, ask: Replay) -> AsyncGenerator[Events | Head, None]:
+        if peer != self._mesh.me:
+            async with aclosing(replay_from(self._mesh, peer, ask)) as pages:
+                async for page in pages:
+                    yield page
+            return
+        end = await self._archive.start_of(ask)
+        async with aclosing(self._archive.chunks(ask)) as chunks:
+            async for chunk in chunks:
+                end = chunk[-1].cursor.n
+                yield Events(self._archive.incarnation, tuple(chunk))
+        yield Head(self._archive.incarnation, end)
+
+    async def _deliver(self, event: Event) -> None:
+        key = (event.task, event.frame)
+        if self._seen.setdefault(key, event.peer) != event.peer:
+            return
+        if len(self._seen) > SEEN:
+            self._seen.popitem(last=False)
+        if (kept := self._wanted(event)) is not None:
+            await self._send.send(kept)

@@ -1,0 +1,437 @@
+"""The scheduler: a value that is told what happened and answers what to do.
+
+Rule 1: everything that decides lives here; `handle` never awaits, logs, reads a clock or draws at random, and no
+order in it comes from a set. Rule 2: facts come from records alone, our own included. Rule 3: gossip may lose,
+repeat and reorder, so every stimulus may come twice, late, or never; whatever depends on one has a deadline.
+
+A task of ours goes pending -> running -> ended. While it is pending, `_choose` looks at it whenever something it
+depends on changes (a manifest, an outcome, a peer, a deadline) and says: start, wait, stand by, or leave it (done
+elsewhere).
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from meshinfer.model.catalog import SourceSummary
+from meshinfer.model.facts import MAX_OUTCOMES, Cancel, Claim, Fact, Manifest, Outcome, Outcomes, PeerFact
+from meshinfer.model.ids import ContentId, JobId, ModelDigest, PeerId, TaskId
+from meshinfer.model.job import JobInfo, JobOrder, read_order
+from meshinfer.schedule import reports
+from meshinfer.schedule import stimuli as st
+from meshinfer.schedule.holdings import Holdings
+from meshinfer.schedule.job import JobState, Mine
+from meshinfer.schedule.rank import ranked
+from meshinfer.schedule.sketch import may_hold
+
+SETTLE = 1.0
+"""Seconds that a task waits for the manifests of peers that may hold a copy. A manifest takes tens of milliseconds."""
+
+GRACE = 10.0
+"""Seconds after its connection broke during which a peer still counts: a flap or a restart moves no work."""
+
+SAY_OUTCOMES = 0.25
+SAY_CLAIM = 1.0
+SAY_MANIFEST = 1.0
+"""Seconds between records of a kind for one job: progress is for people, and gossip carries 5 messages a second."""
+
+MAX_EARLY = 10_000
+"""Facts kept for jobs that are not known yet."""
+
+WINDOW = 32
+"""Tasks handed to the engine at a time: enough that single images keep every core busy."""
+
+
+class Choice(NamedTuple):
+    start: bool
+    until: float = math.inf
+    """Look again then, at the latest."""
+    stands_by: PeerId | None = None
+    over: bool = False
+
+
+class ScheduleState:
+    """One peer's view of the mesh's jobs."""
+
+    def __init__(self, me: PeerId, *, window: int = WINDOW) -> None:
+        self.me = me
+        self.window = window
+        self.jobs: dict[JobId, JobState] = {}
+        self.cancels: dict[JobId, Cancel] = {}
+        self.peers: dict[PeerId, PeerFact] = {}
+        self.sources: dict[PeerId, dict[str, SourceSummary]] = {}
+        self.connected: set[PeerId] = set()
+        self.left: dict[PeerId, float] = {}
+        self.holdings = Holdings()
+        self.classes: dict[ModelDigest, tuple[str, ...]] = {}
+        self.room, self.no_room = True, ""
+        self.running: dict[TaskId, JobId] = {}
+        self._look_at: dict[TaskId, tuple[float, JobId]] = {}
+        self._active: dict[JobId, None] = {}
+        """Jobs that have tasks to start or something to say, in the order in which they came to have."""
+        self._early: dict[JobId, list[tuple[PeerId, Fact]]] = {}
+        self._turn = 0
+
+    # ---- stimuli -----------------------------------------------------------------------------------------------------
+
+    def handle(self, stimulus: st.Stimulus, now: float) -> list[st.Effect]:
+        """Take in what happened; what to do about it, in order."""
+        out: list[st.Effect] = []
+        match stimulus:
+            case st.Heard(origin, fact, born):
+                self._heard(origin, fact, born, now, out)
+            case st.StoreLost(origin, jobs):
+                for job_id in sorted(jobs & self.jobs.keys()):
+                    self.jobs[job_id].forget(origin)
+                    self._reconsider(self.jobs[job_id])
+            case st.Connected(peer):
+                self.connected.add(peer)
+                if self.left.pop(peer, None) is None:
+                    self._reconsider_all()
+            case st.Disconnected(peer):
+                self.connected.discard(peer)
+                self.left[peer] = now
+            case st.CatalogChanged():
+                self._catalog(stimulus, now)
+            case st.ModelsChanged(classes):
+                self.classes = dict(classes)
+                for job in self._open(now):
+                    self._match(job, list(self.holdings.copies), now)
+            case st.TaskProgressed(task, analysed, detections):
+                self._progressed(task, analysed, detections, now)
+            case st.TaskEnded(task, outcome):
+                self._ended(task, outcome, now)
+            case st.TaskReturned(task):
+                self._returned(task)
+            case st.RoomChanged(room, why):
+                self.room, self.no_room = room, why
+            case st.Tick():
+                pass
+        self._expire_absences(now)
+        self._look_again(now)
+        self._start(now, out)
+        for active in [self.jobs[job_id] for job_id in self._active]:
+            self._say(active, now, out)
+            if not (active.ready or active.running or active.waiting or self._due(active)):
+                del self._active[active.id]
+        return out
+
+    def next_deadline(self) -> float | None:
+        """When `handle(Tick())` has something to do."""
+        times = [until for until, _ in self._look_at.values()]
+        times += [left + GRACE for left in self.left.values()]
+        for job_id in self._active:
+            times += self._due(self.jobs[job_id])
+        return min(times, default=None)
+
+    def _due(self, job: JobState) -> list[float]:
+        return [t for t in (job.manifest_due, job.claim_due, self._outcomes_due(job)) if t is not None]
+
+    def _touch(self, job: JobState) -> None:
+        self._active[job.id] = None
+
+    # ---- what others (and we) have stated ----------------------------------------------------------------------------
+
+    def _heard(self, origin: PeerId, fact: Fact, born: float, now: float, out: list[st.Effect]) -> None:
+        match fact:
+            case PeerFact():
+                self.peers[origin] = fact
+            case SourceSummary():
+                self.sources.setdefault(origin, {})[fact.name] = fact
+            case JobOrder():
+                self._job(origin, fact, born, now, out)
+            case Cancel():
+                self.cancels.setdefault(fact.job, fact)
+                if job := self.jobs.get(fact.job):
+                    self._cancel(job, out)
+            case Manifest() | Claim() | Outcomes():
+                if job := self.jobs.get(fact.job):
+                    self._of_job(job, origin, fact)
+                else:
+                    self._keep_early(fact.job, origin, fact)
+
+    def _of_job(self, job: JobState, origin: PeerId, fact: Manifest | Claim | Outcomes) -> None:
+        match fact:
+            case Manifest():
+                job.note_manifest(origin, fact)
+                self._reconsider(job)
+            case Claim():
+                job.note_claim(origin, fact)
+                self._reconsider(job)
+            case Outcomes():
+                for task in job.note_outcomes(origin, fact):
+                    if origin == self.me and (mine := job.mine.get(task)) and mine.status == "pending":
+                        self._end(job, mine)  # it ended before a restart
+                self._reconsider(job)
+
+    def _keep_early(self, job: JobId, origin: PeerId, fact: Fact) -> None:
+        """A fact that outran its job: the order in which records come is nobody's promise."""
+        self._early.setdefault(job, []).append((origin, fact))
+        while sum(map(len, self._early.values())) > MAX_EARLY:
+            self._early.pop(next(iter(self._early)))
+
+    def _job(self, origin: PeerId, order: JobOrder, born: float, now: float, out: list[st.Effect]) -> None:
+        if order.id in self.jobs:
+            return
+        job = self.jobs[order.id] = JobState(read_order(order, origin), born)
+        if order.id in self.cancels:
+            self._cancel(job, out)
+        for peer, fact in self._early.pop(order.id, ()):
+            assert isinstance(fact, Manifest | Claim | Outcomes)
+            self._of_job(job, peer, fact)
+        self._match(job, list(self.holdings.copies), now)
+
+    def _cancel(self, job: JobState, out: list[st.Effect]) -> None:
+        if job.cancelled is not None:
+            return
+        job.cancelled = self.cancels[job.id].why or "cancelled"
+        if job.running:
+            out.append(st.Stop(job.id, tuple(sorted(job.running))))
+        for task in sorted(job.running):
+            self.running.pop(task, None)
+            job.mine[task].status = "pending"
+            job.claim_due = 0.0
+            self._touch(job)
+        job.running.clear()
+        job.ready.clear()
+        for task in job.waiting:
+            self._look_at.pop(task, None)
+        job.waiting.clear()
+
+    # ---- matching ----------------------------------------------------------------------------------------------------
+
+    def declines(self, info: JobInfo) -> str | None:
+        """Why this peer takes no part in the job at all, whatever it holds."""
+        spec = info.spec
+        if spec is None:
+            return info.unclear
+        classes = self.classes.get(info.order.model)
+        if classes is None:
+            return f"the model {spec.model} ({info.order.model[:12]}) is not held here: meshinfer models add FILE"
+        unknown = [name for name in spec.detect.classes if name not in classes]
+        if unknown:
+            return f"the model {spec.model} knows no class {', '.join(repr(name) for name in unknown[:5])}"
+        return None
+
+    def _open(self, now: float) -> list[JobState]:
+        return [job for job in self.jobs.values() if job.is_open(now)]
+
+    def _catalog(self, change: st.CatalogChanged, now: float) -> None:
+        first_look_over = change.complete and not self.holdings.scanned
+        touched = self.holdings.apply(change)
+        for job in self._open(now):
+            self._match(job, touched, now)
+            if first_look_over:  # what an earlier run's manifest names may be gone
+                self._owe_manifest(job, now)
+
+    def _match(self, job: JobState, contents: Iterable[ContentId], now: float) -> None:
+        """Take up, change or drop the tasks of these contents."""
+        if not job.is_open(now) or self.declines(job.info) is not None:
+            return
+        spec = job.info.spec
+        assert spec is not None
+        changed = False
+        for content in contents:
+            task = job.task_for(content, self.me)
+            mine = job.mine.get(task)
+            entry = self.holdings.pick(spec, content)
+            if entry is not None and mine is None:
+                job.mine[task] = mine = Mine(task, entry)
+                if self.me in job.outcomes.get(task, {}):
+                    self._end(job, mine)
+                else:
+                    job.ready.append(task)
+                changed = True
+            elif mine is not None and mine.status == "pending":
+                if entry is not None:
+                    mine.entry = entry
+                    continue
+                del job.mine[task]
+                job.waiting.discard(task)
+                self._look_at.pop(task, None)
+                changed = True
+        if changed:
+            entry_of = {task: job.mine[task].entry for task in job.ready if task in job.mine}
+            job.ready = deque(sorted(entry_of, key=lambda task: (entry_of[task].source, entry_of[task].name)))
+            self._owe_manifest(job, now)
+
+    def _owe_manifest(self, job: JobState, now: float) -> None:
+        if job.manifest_due is None:
+            job.manifest_due = max(now, job.manifest_said + SAY_MANIFEST)
+        self._touch(job)
+
+    # ---- choosing ----------------------------------------------------------------------------------------------------
+
+    def live(self, peer: PeerId) -> bool:
+        return peer == self.me or peer in self.connected or peer in self.left
+
+    def _weights(self) -> dict[PeerId, int]:
+        return {peer: fact.cores for peer, fact in self.peers.items()}
+
+    def _choose(self, job: JobState, mine: Mine, now: float, weights: dict[PeerId, int]) -> Choice:
+        task, spec = mine.task, job.info.spec
+        assert spec is not None
+        if spec.scope == "every":
+            return Choice(start=True)
+        outcomes = job.outcomes.get(task, {})
+        if any(o.done for o in outcomes.values()):
+            return Choice(start=False, over=True)
+        at_work = next((peer for peer, tasks in job.claimed(self.me) if task in tasks and self.live(peer)), None)
+        if at_work is not None:
+            return Choice(start=False, stands_by=at_work)
+        others = [peer for peer in job.holders(task) if peer != self.me and self.live(peer) and peer not in outcomes]
+        if now < job.born + SETTLE and any(self._may_claim(job, peer, mine) for peer in sorted(self.connected)):
+            return Choice(start=False, until=job.born + SETTLE)
+        if not others:
+            return Choice(start=True)
+        first = ranked(task, [self.me, *others], weights)[0]
+        if first == self.me:
+            return Choice(start=True)
+        return Choice(start=False, stands_by=first)
+
+    def _may_claim(self, job: JobState, peer: PeerId, mine: Mine) -> bool:
+        """Whether a manifest that names this task may still come from `peer`."""
+        if job.manifest_complete(peer):
+            return False
+        return any(may_hold(source.sketch, mine.entry.content) for source in self.sources.get(peer, {}).values())
+
+    def _reconsider(self, job: JobState) -> None:
+        """Look at every waiting task of the job again."""
+        if job.waiting:
+            self._touch(job)
+        for task in sorted(job.waiting):
+            self._look_at.pop(task, None)
+            job.ready.append(task)
+        job.waiting.clear()
+
+    def _reconsider_all(self) -> None:
+        for job in self.jobs.values():
+            self._reconsider(job)
+
+    def _look_again(self, now: float) -> None:
+        for task, (until, job_id) in list(self._look_at.items()):
+            if until <= now:
+                del self._look_at[task]
+                job = self.jobs[job_id]
+                job.waiting.discard(task)
+                job.ready.append(task)
+                self._touch(job)
+
+    def _expire_absences(self, now: float) -> None:
+        gone = [peer for peer, since in self.left.items() if since + GRACE <= now]
+        for peer in gone:
+            del self.left[peer]
+        if gone:
+            self._reconsider_all()
+
+    def _start(self, now: float, out: list[st.Effect]) -> None:
+        """Fill the window, a task of each job in turn."""
+        jobs = [self.jobs[job_id] for job_id in self._active if self.jobs[job_id].ready]
+        weights: dict[PeerId, int] | None = None
+        while jobs:
+            self._turn += 1
+            job = jobs[self._turn % len(jobs)]
+            if not job.is_open(now):
+                job.ready.clear()
+            if not job.ready:
+                jobs.remove(job)
+                continue
+            mine = job.mine.get(job.ready[0])
+            if mine is None or mine.status != "pending":
+                job.ready.popleft()
+                continue
+            weights = self._weights() if weights is None else weights
+            choice = self._choose(job, mine, now, weights)
+            if choice.start and (not self.room or len(self.running) >= self.window):
+                jobs.remove(job)  # its turn comes when there is room
+                continue
+            job.ready.popleft()
+            mine.stands_by = choice.stands_by
+            if choice.start:
+                mine.status = "running"
+                job.running.add(mine.task)
+                self.running[mine.task] = job.id
+                job.began = now if job.began is None else job.began
+                job.claim_due = job.claim_due or now + SAY_CLAIM
+                out.append(st.Start(job.id, mine.task, mine.entry))
+            elif not choice.over:
+                job.waiting.add(mine.task)
+                if choice.until < math.inf:
+                    self._look_at[mine.task] = (choice.until, job.id)
+
+    # ---- what becomes of our tasks -----------------------------------------------------------------------------------
+
+    def _progressed(self, task: TaskId, analysed: int, detections: int, now: float) -> None:
+        job_id = self.running.get(task)
+        if job_id is None:
+            return
+        job = self.jobs[job_id]
+        self._touch(job)
+        job.mine[task].analysed, job.mine[task].detections = analysed, detections
+        job.claim_due = job.claim_due or now + SAY_CLAIM
+
+    def _ended(self, task: TaskId, outcome: Outcome, now: float) -> None:
+        job_id = self.running.get(task)
+        if job_id is None:
+            return
+        job = self.jobs[job_id]
+        mine = job.mine[task]
+        mine.analysed, mine.detections = outcome.frames, outcome.detections
+        self._end(job, mine)
+        self._touch(job)
+        job.unsaid.append(outcome)
+        job.unsaid_since = now if job.unsaid_since is None else job.unsaid_since
+
+    def _end(self, job: JobState, mine: Mine) -> None:
+        own = job.outcomes.get(mine.task, {}).get(self.me)
+        if own is not None:
+            mine.analysed, mine.detections = own.frames, own.detections
+        mine.status = "ended"
+        self.running.pop(mine.task, None)
+        job.running.discard(mine.task)
+        frames, detections = job.tally
+        job.tally = frames + mine.analysed, detections + mine.detections
+
+    def _returned(self, task: TaskId) -> None:
+        job_id = self.running.pop(task, None)
+        if job_id is not None:
+            job = self.jobs[job_id]
+            job.running.discard(task)
+            job.mine[task].status = "pending"
+            job.ready.appendleft(task)
+            self._touch(job)
+
+    # ---- what we state -----------------------------------------------------------------------------------------------
+
+    def _outcomes_due(self, job: JobState) -> float | None:
+        return None if job.unsaid_since is None else job.unsaid_since + SAY_OUTCOMES
+
+    def _say(self, job: JobState, now: float, out: list[st.Effect]) -> None:
+        if job.manifest_due is not None and job.manifest_due <= now:
+            job.manifest_due, job.manifest_said = None, now
+            out.extend(map(st.State, reports.manifest(job, self.me, scanned=self.holdings.scanned)))
+        idle = not job.running and not job.ready
+        due = self._outcomes_due(job)
+        if due is not None and (due <= now or idle or len(job.unsaid) >= MAX_OUTCOMES):
+            out.extend(map(st.State, reports.outcomes(job)))
+            job.unsaid, job.unsaid_since = [], None
+            if idle:
+                job.claim_due = now
+        if job.claim_due is not None and job.claim_due <= now:
+            job.claim_due = None
+            out.append(st.State(reports.claim(job, now)))
+
+    def validate(self) -> None:
+        """What must hold between stimuli; for tests."""
+        for task, job_id in self.running.items():
+            assert self.jobs[job_id].mine[task].status == "running"
+            assert task in self.jobs[job_id].running
+        for job in self.jobs.values():
+            assert job.waiting <= job.mine.keys()
+            assert not job.waiting & job.running
+            for task, mine in job.mine.items():
+                assert (mine.status == "running") == (task in job.running)
+        assert len(self.running) <= self.window

@@ -1,0 +1,124 @@
+"""Everything that can happen to a scheduler, and everything it can ask for.
+
+Stimuli go into `ScheduleState.handle`, effects come out. Effects are wishes: the shell starts them and reports back
+by stimuli; none is waited for. A record of our own is stated by `State`, and believed when it comes back as
+`Heard`, as all others are: so a peer acts only on what it has made durable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from msgspec import Struct
+
+from meshinfer.model.catalog import Entry
+from meshinfer.model.facts import Fact, Outcome
+from meshinfer.model.ids import JobId, ModelDigest, PeerId, TaskId
+
+
+class Heard(Struct, frozen=True):
+    """A verified record that is new to the log."""
+
+    origin: PeerId
+    fact: Fact
+    born: float
+    """Local time at which it was first heard of anywhere."""
+
+
+class StoreLost(Struct, frozen=True):
+    """`origin` came back with a new store: its earlier manifests, claims and results no longer hold."""
+
+    origin: PeerId
+    jobs: frozenset[JobId]
+
+
+class Connected(Struct, frozen=True):
+    peer: PeerId
+
+
+class Disconnected(Struct, frozen=True):
+    peer: PeerId
+
+
+class CatalogChanged(Struct, frozen=True):
+    """What lies here now, as a difference."""
+
+    added: tuple[Entry, ...]
+    removed: tuple[Entry, ...] = ()
+    complete: bool = True
+    """False while the first look is under way: until then an earlier manifest of ours is only added to."""
+
+
+class ModelsChanged(Struct, frozen=True):
+    """The models held here, and the classes of each."""
+
+    classes: Mapping[ModelDigest, tuple[str, ...]]
+
+
+class TaskProgressed(Struct, frozen=True):
+    """So far, in all attempts."""
+
+    task: TaskId
+    analysed: int
+    detections: int
+
+
+class TaskEnded(Struct, frozen=True):
+    task: TaskId
+    outcome: Outcome
+
+
+class TaskReturned(Struct, frozen=True):
+    """It could not be worked on now, through no fault of its own (the disk is full). It is pending again."""
+
+    task: TaskId
+
+
+class RoomChanged(Struct, frozen=True):
+    """Whether this host can take on tasks; `why` says why not."""
+
+    room: bool
+    why: str = ""
+
+
+class Tick(Struct, frozen=True):
+    """A deadline has passed."""
+
+
+Stimulus = (
+    Heard
+    | StoreLost
+    | Connected
+    | Disconnected
+    | CatalogChanged
+    | ModelsChanged
+    | TaskProgressed
+    | TaskEnded
+    | TaskReturned
+    | RoomChanged
+    | Tick
+)
+
+
+class State(Struct, frozen=True):
+    """Make this a record of ours: durable, then known to all."""
+
+    fact: Fact
+
+
+class Start(Struct, frozen=True):
+    """Work on this task until it ends or `Stop`."""
+
+    job: JobId
+    task: TaskId
+    entry: Entry
+
+
+class Stop(Struct, frozen=True):
+    """Work on these no more; nothing is reported back."""
+
+    job: JobId
+    tasks: tuple[TaskId, ...]
+
+
+Effect = State | Start | Stop

@@ -1,0 +1,91 @@
+"""What this peer does, or would do, with a job, and why: the answer to people's "why is nothing happening?"."""
+
+from __future__ import annotations
+
+from meshinfer.model.ids import PeerId, TaskId
+from meshinfer.model.job import JobInfo
+from meshinfer.schedule.holdings import frames_expected
+from meshinfer.schedule.job import JobState
+from meshinfer.schedule.state import ScheduleState
+from meshinfer.wire.messages import TaskError, Verdict
+
+MAX_ERRORS = 32
+
+
+def on_job(state: ScheduleState, job: JobState, now: float) -> Verdict:
+    """About a job that this peer knows."""
+    spec = job.info.spec
+    why_not = state.declines(job.info)
+    if spec is None or (why_not is not None and not job.mine):
+        return Verdict("declines", why_not or "")
+    skipped = state.holdings.skipped(spec)
+    if not job.mine:
+        return Verdict("declines", _nothing(state), skipped=skipped)
+    stands_by = [mine.stands_by for mine in job.mine.values() if mine.status == "pending" and mine.stands_by]
+    elsewhere = [task for task in job.mine if state.me not in job.outcomes.get(task, {}) and job.canonical(task)]
+    active = len(job.mine) - len(stands_by) - len(elsewhere)
+    frames, detections = job.tally
+    return Verdict(
+        "runs" if active else "stands by",
+        _about(state, job, stands_by, elsewhere, now),
+        tasks=len(job.mine),
+        frames=sum(frames_expected(spec, mine.entry) for mine in job.mine.values()),
+        stands_by=len(stands_by) + len(elsewhere),
+        running=len(job.running),
+        analysed=frames + sum(job.mine[task].analysed for task in job.running),
+        detections=detections + sum(job.mine[task].detections for task in job.running),
+        skipped=skipped,
+        errors=_errors(state, job),
+    )
+
+
+def on_spec(state: ScheduleState, info: JobInfo) -> Verdict:
+    """About a job that nobody has published: what this peer holds for it and would run, were there no copies
+    elsewhere.
+    """
+    spec = info.spec
+    why_not = state.declines(info)
+    if spec is None or why_not is not None:
+        return Verdict("declines", why_not or "")
+    picked = state.holdings.picked(spec)
+    skipped = state.holdings.skipped(spec)
+    if not picked:
+        return Verdict("declines", _nothing(state), skipped=skipped)
+    return Verdict(
+        "runs",
+        "" if state.room else f"not now: {state.no_room}",
+        tasks=len(picked),
+        frames=sum(frames_expected(spec, entry) for entry in picked),
+        skipped=skipped,
+    )
+
+
+def _nothing(state: ScheduleState) -> str:
+    if not state.holdings.scanned:
+        return "still looking through its sources"
+    return "nothing it holds matches" if state.holdings.entries else "holds no footage"
+
+
+def _about(state: ScheduleState, job: JobState, stands_by: list[PeerId], elsewhere: list[TaskId], now: float) -> str:
+    parts = []
+    if job.cancelled is not None:
+        parts.append(f"cancelled: {job.cancelled}")
+    elif not job.is_open(now):
+        parts.append("expired")
+    if not state.room:
+        parts.append(f"starts no tasks now: {state.no_room}")
+    for peer in sorted(set(stands_by)):
+        name = state.peers[peer].name if peer in state.peers else peer[-6:]
+        parts.append(f"leaves {stands_by.count(peer)} to {name}, which holds copies")
+    if elsewhere:
+        parts.append(f"{len(elsewhere)} done by others that hold copies")
+    return "; ".join(parts)
+
+
+def _errors(state: ScheduleState, job: JobState) -> tuple[TaskError, ...]:
+    errors = []
+    for task, mine in job.mine.items():
+        outcome = job.outcomes.get(task, {}).get(state.me)
+        if outcome is not None and not outcome.done:
+            errors.append(TaskError(mine.entry.source, mine.entry.name, outcome.error_kind, outcome.error))
+    return tuple(errors[:MAX_ERRORS])

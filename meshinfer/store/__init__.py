@@ -1,0 +1,28 @@
+"""What a peer remembers: records, tasks, events, known files and peers, in one SQLite file.
+
+Every call blocks and may come from any worker thread; the trio thread never makes one.
+"""
+
+from meshinfer.store.db import Database, StoreFull
+from meshinfer.store.events import EventLog, ResultKey, result_key
+from meshinfer.store.files import FileTable, Known
+from meshinfer.store.peers import KnownPeer, PeerTable
+from meshinfer.store.records import RecordTable, Stored
+from meshinfer.store.tasks import TaskRow, TaskState, TaskTable
+
+__all__ = [
+    "Database",
+    "EventLog",
+    "FileTable",
+    "Known",
+    "KnownPeer",
+    "PeerTable",
+    "RecordTable",
+    "ResultKey",
+    "StoreFull",
+    "Stored",
+    "TaskRow",
+    "TaskState",
+    "TaskTable",
+    "result_key",
+]

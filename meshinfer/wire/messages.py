@@ -1,0 +1,208 @@
+"""Everything peers say to each other that is no record: announcements, sync, events, results, questions.
+
+One decoder a message, each with its own limit; unions are tagged, so a peer always knows what it got. Bulk answers
+are sequences of pages: no frame is larger than `MAX_PAGE`, whoever asks.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from msgspec import Meta, Struct
+
+from meshinfer.model.catalog import Entry, EntryName, Unreadable
+from meshinfer.model.detection import Event
+from meshinfer.model.facts import Count, Skipped
+from meshinfer.model.ids import Content, Digest, Job, Name, Peer, Task, Text
+from meshinfer.model.job import MAX_SPEC
+from meshinfer.wire.codec import Decoder
+from meshinfer.wire.records import MAX_RECORD
+
+MAX_ANNOUNCEMENT = 60 * 1024
+"""Bytes of one gossip message, below the mesh's 64 KiB."""
+
+MAX_PAGE = 224 * 1024
+"""Bytes of one stream frame, below the mesh's 256 KiB."""
+
+PAGE_TARGET = 96 * 1024
+"""Bytes after which a sender ends a page; one more item of the largest kind still fits `MAX_PAGE`."""
+
+MAX_VECTOR = 3000
+"""Stores that one vector names. Each peer has one, and one more for each store it lost."""
+
+SealedBytes = Annotated[bytes, Meta(max_length=MAX_RECORD)]
+Incarnation = Annotated[int, Meta(ge=1, le=2**62)]
+
+
+class Announcement(Struct, frozen=True):
+    """Gossip on `peers` and `jobs`: new records."""
+
+    records: Annotated[tuple[SealedBytes, ...], Meta(max_length=512)]
+
+
+class EventBatch(Struct, frozen=True):
+    """Gossip on `events`: consecutive events of the peer that sends it."""
+
+    incarnation: Incarnation
+    first: Annotated[int, Meta(ge=1)]
+    """n of the first event; the others follow without a gap."""
+    events: Annotated[tuple[Event, ...], Meta(min_length=1, max_length=2000)]
+
+
+class Aged(Struct, frozen=True, array_like=True):
+    """A record on its way, with how long ago it was first heard of: clocks differ, durations don't."""
+
+    sealed: SealedBytes
+    age: Annotated[float, Meta(ge=0, le=1e10)]
+
+
+class Upto(Struct, frozen=True, array_like=True):
+    """I hold every live record of this store up to n."""
+
+    origin: Peer
+    incarnation: Incarnation
+    n: Count
+
+
+Vector = Annotated[tuple[Upto, ...], Meta(max_length=MAX_VECTOR)]
+
+
+class Have(Struct, frozen=True, tag="have"):
+    """Opens a sync: what the sender holds."""
+
+    vector: Vector
+
+
+class Page(Struct, frozen=True, tag="page"):
+    """Records that the receiver lacks."""
+
+    records: Annotated[tuple[Aged, ...], Meta(max_length=2000)]
+
+
+class Complete(Struct, frozen=True, tag="complete"):
+    """Ends a side's pages: with them the receiver holds everything up to this vector."""
+
+    vector: Vector
+
+
+SyncMessage = Have | Page | Complete
+
+
+class Replay(Struct, frozen=True, tag="replay"):
+    """Ask a peer for its events after a place in its log."""
+
+    after: Count | None = None
+    """n of the last event the asker has; None: see `ago`."""
+    ago: Annotated[float, Meta(ge=0, le=1e9)] | None = None
+    """Start with events recorded at most so many seconds ago. Neither: only where the log ends is told."""
+    until: Count | None = None
+    incarnation: Incarnation | None = None
+    """Of `after`. Another store's log has other numbers: its events are replayed from their start."""
+
+
+class Events(Struct, frozen=True, tag="events"):
+    incarnation: Incarnation
+    events: Annotated[tuple[Event, ...], Meta(max_length=5000)]
+
+
+class Head(Struct, frozen=True, tag="head"):
+    """Ends a replay: the log reaches to n."""
+
+    incarnation: Incarnation
+    n: Count
+
+
+EventsMessage = Events | Head
+
+
+class ResultsOf(Struct, frozen=True):
+    """Ask a peer for everything it found in a job."""
+
+    job: Job
+    pictures: Annotated[int, Meta(ge=0, le=64)] = 0
+    """Annotated frames wanted; the owner's policy decides."""
+
+
+class TaskReport(Struct, frozen=True, array_like=True):
+    task: Task
+    source: Name
+    entry: EntryName
+    content: Content
+    state: Annotated[str, Meta(max_length=16)]
+    frames: Count
+    detections: Count
+    digest: Annotated[str, Meta(max_length=32)] = ""
+    error: Text = ""
+
+
+class Tasks(Struct, frozen=True, tag="tasks"):
+    tasks: Annotated[tuple[TaskReport, ...], Meta(max_length=2000)]
+
+
+class Picture(Struct, frozen=True, tag="picture"):
+    source: Name
+    entry: EntryName
+    frame: Count
+    jpeg: Annotated[bytes, Meta(max_length=200 * 1024)]
+
+
+class ResultsEnd(Struct, frozen=True, tag="end"):
+    pixels_refused: bool = False
+
+
+ResultsMessage = Tasks | Events | Picture | ResultsEnd
+
+
+class Ask(Struct, frozen=True):
+    """What would you do, or are you doing, with this? A job that all know, or a spec that nobody has published."""
+
+    job: Job | None = None
+    spec: Annotated[bytes, Meta(max_length=MAX_SPEC)] | None = None
+    model: Digest | None = None
+
+
+class TaskError(Struct, frozen=True, array_like=True):
+    source: Name
+    entry: EntryName
+    kind: Annotated[str, Meta(max_length=16)]
+    message: Text
+
+
+class Verdict(Struct, frozen=True, omit_defaults=True):
+    """What a peer does with a job, and why."""
+
+    verdict: Annotated[str, Meta(max_length=16)]
+    """`runs`, `stands by`, `declines`, or `unknown` (it has not heard of the job yet)."""
+    reason: Text = ""
+    tasks: Count = 0
+    frames: Count = 0
+    stands_by: Count = 0
+    running: Count = 0
+    analysed: Count = 0
+    detections: Count = 0
+    skipped: Annotated[tuple[Skipped, ...], Meta(max_length=16)] = ()
+    errors: Annotated[tuple[TaskError, ...], Meta(max_length=32)] = ()
+
+
+class CatalogPage(Struct, frozen=True, tag="catalog"):
+    entries: Annotated[tuple[Entry, ...], Meta(max_length=1000)]
+    unreadable: Annotated[tuple[Unreadable, ...], Meta(max_length=1000)] = ()
+
+
+class CatalogOf(Struct, frozen=True):
+    """Ask a peer for everything in its catalog."""
+
+    source: Name | None = None
+
+
+read_announcement = Decoder(Announcement, MAX_ANNOUNCEMENT + 4096)
+read_event_batch = Decoder(EventBatch, MAX_ANNOUNCEMENT + 4096)
+read_sync: Decoder[SyncMessage] = Decoder(SyncMessage, MAX_PAGE)  # type: ignore[arg-type]  # a union is no type object to mypy
+read_replay = Decoder(Replay, 1024)
+read_events: Decoder[EventsMessage] = Decoder(EventsMessage, MAX_PAGE)  # type: ignore[arg-type]  # as above
+read_results_of = Decoder(ResultsOf, 1024)
+read_results: Decoder[ResultsMessage] = Decoder(ResultsMessage, MAX_PAGE)  # type: ignore[arg-type]  # as above
+read_ask = Decoder(Ask, MAX_SPEC + 1024)
+read_verdict = Decoder(Verdict, MAX_PAGE)
+read_catalog_of = Decoder(CatalogOf, 1024)
+read_catalog = Decoder(CatalogPage, MAX_PAGE)
