@@ -94,7 +94,9 @@ def frames(video: Path) -> Iterator[NDArray[np.uint8]]:
         reader.release()
 
 
-def held_out(folder: Path, scenes: int, seconds: float, step: int = 1) -> Iterator[tuple[Scene, list[tuple[NDArray[np.uint8], list[Truth]]]]]:
+def held_out(
+    folder: Path, scenes: int, seconds: float, step: int = 1
+) -> Iterator[tuple[Scene, list[tuple[NDArray[np.uint8], list[Truth]]]]]:
     """Render held-out scenes (day and night by turns), read them back and give every `step`-th frame with its truth."""
     for index in range(scenes):
         scene = Scene(HELD_OUT + index, night=bool(index % 2))
@@ -118,7 +120,8 @@ def main() -> None:
     options.add_argument("--threshold", type=float, default=THRESHOLD)
     chosen = options.parse_args()
     cv2.setNumThreads(1)
-    detector, groups, count = YardDemo(chosen.model), {}, 0
+    detector, count = YardDemo(chosen.model), 0
+    groups: dict[str, tuple[list[list[Found]], list[list[Truth]]]] = {}
     with tempfile.TemporaryDirectory() as folder:
         for scene, pairs in held_out(Path(folder), chosen.scenes, chosen.seconds, step=3):
             found = [detector(frame, chosen.threshold) for frame, _ in pairs]

@@ -1,11 +1,14 @@
 """How much of the machine the pipeline uses: frames/s of decode + detect + hand-over, over the bound and over a rival.
 
     bound       as many threads as cores, each a bare loop of `session.run` on one input: nothing else is done
-    rival       what one would write first: read, letterbox, run, suppress, one frame after the other, the runtime's own threads
+    rival       what one would write first: read, letterbox, run, suppress, a frame after the other, default threads
     pipeline    `meshinfer.node.engine`, results to a sink that counts
 
 The three take turns within each round, so what else the machine does falls on all; a figure is the median of the rounds'
-ratios. Needs the test assets (MESHINFER_ASSETS, default ../shared/assets) and makes a 1080p video of its own.
+ratios. `useful CPU` is the bound's CPU time per frame over the pipeline's: the share of the work that is inference. It is
+what `of bound` comes to on a machine that does nothing else.
+
+Needs the test assets (MESHINFER_ASSETS, default ../shared/assets), and makes a 1080p video of its own.
 """
 
 from __future__ import annotations
@@ -50,6 +53,7 @@ class Row(NamedTuple):
     """Frames/s, medians."""
     of_bound: float
     of_rival: float
+    useful_cpu: float
 
 
 def measure(model: Path, video: Path, frames: int, rounds: int) -> Row:
@@ -65,9 +69,12 @@ def measure(model: Path, video: Path, frames: int, rounds: int) -> Row:
     for run in runs.values():
         run()  # caches, allocations, the clock of the cores
     rates: dict[str, list[float]] = {name: [] for name in runs}
+    cpu: dict[str, list[float]] = {name: [] for name in runs}
     for number in range(rounds):
         for name in list(runs) if number % 2 else reversed(runs):
+            began = time.process_time()
             rates[name].append(runs[name]())
+            cpu[name].append(time.process_time() - began)
     median = {name: statistics.median(values) for name, values in rates.items()}
     return Row(
         model.stem,
@@ -77,6 +84,7 @@ def measure(model: Path, video: Path, frames: int, rounds: int) -> Row:
         median["pipeline"],
         statistics.median(p / b for p, b in zip(rates["pipeline"], rates["bound"], strict=True)),
         statistics.median(p / r for p, r in zip(rates["pipeline"], rates["rival"], strict=True)),
+        statistics.median(cpu["bound"]) / statistics.median(cpu["pipeline"]),
     )
 
 
@@ -204,10 +212,10 @@ def main(argv: list[str] | None = None) -> int:
         print(json.dumps({"cores": CORES, "rows": [row._asdict() for row in rows]}))
         return 0
     print(f"frames/s, medians of {args.rounds} interleaved rounds on {CORES} cores")
-    print(f"{'model':14}{'video':24}{'bound':>8}{'rival':>8}{'pipeline':>10}{'of bound':>10}{'of rival':>10}")
+    print(f"{'model':14}{'video':24}{'bound':>8}{'rival':>8}{'pipeline':>10}{'of bound':>10}{'of rival':>10}{'useful CPU':>12}")
     for row in rows:
         rates = f"{row.bound:8.1f}{row.rival:8.1f}{row.pipeline:10.1f}"
-        print(f"{row.model:14}{row.video:24}{rates}{row.of_bound:10.2f}{row.of_rival:10.2f}")
+        print(f"{row.model:14}{row.video:24}{rates}{row.of_bound:10.2f}{row.of_rival:10.2f}{row.useful_cpu:12.2f}")
     print(f"targets: {OF_BOUND:.2f} of the bound for {MODELS[1]}, {OF_RIVAL} of the rival")
     return 0
 

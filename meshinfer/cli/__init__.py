@@ -88,6 +88,13 @@ class Commands(click.Group):
             with formatter.section(title):
                 formatter.write_dl(list(verbs.items()), col_max=12)
 
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:  # before click sees it, which calls it a failure
+            _hush()
+            return 0
+
     def main(self, *args: Any, **settings: Any) -> Any:
         settings |= {"standalone_mode": False, "prog_name": "meshinfer"}
         sys.exit(_exit_code(lambda: super(Commands, self).main(*args, **settings)))
@@ -147,10 +154,14 @@ def _exit_code(work: Any) -> int:
     except* KeyboardInterrupt:
         codes.append(130)
     except* BrokenPipeError:
-        # Whoever read us (`| head`) has seen enough. Python would complain again while flushing at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _hush()
         codes.append(0)
     return codes[0] if codes else 0
+
+
+def _hush() -> None:
+    """Whoever read us (`| head`) has seen enough. Python would complain once more while flushing at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _leaves(group: BaseExceptionGroup[Any]) -> list[BaseException]:

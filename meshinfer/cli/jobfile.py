@@ -13,10 +13,14 @@ import yaml
 
 from meshinfer.errors import ConfigError
 from meshinfer.model.job import JobSpec
-from meshinfer.model.jobfile import plain_spec, read_spec, set_value
+from meshinfer.model.jobfile import parse_job, plain_spec, set_value
 
 MAX_JOB_FILE = 64 * 1024
 """Bytes."""
+
+
+def _refused(problem: str, at: Any) -> yaml.MarkedYAMLError:
+    return yaml.MarkedYAMLError(problem=problem, problem_mark=at.start_mark)
 
 
 class _Loader(yaml.SafeLoader):
@@ -30,21 +34,19 @@ class _Loader(yaml.SafeLoader):
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         event: Any = self.peek_event()  # type: ignore[no-untyped-call]  # untyped in the stubs
-        if isinstance(event, yaml.AliasEvent):
-            raise yaml.MarkedYAMLError(problem="aliases (*name) are not allowed here", problem_mark=event.start_mark)
+        if self.check_event(yaml.AliasEvent):
+            raise _refused("aliases (*name) are not allowed here", event)
         if getattr(event, "tag", None) is not None:
-            raise yaml.MarkedYAMLError(
-                problem=f"tags ({event.tag}) are not allowed here", problem_mark=event.start_mark
-            )
+            raise _refused(f"tags ({event.tag}) are not allowed here", event)
         return super().compose_node(parent, index)
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Hashable, Any]:
         seen: set[str] = set()
         for key, _ in node.value:
             if not isinstance(key, yaml.ScalarNode):
-                raise yaml.MarkedYAMLError(problem="a key must be text", problem_mark=key.start_mark)
+                raise _refused("a key must be text", key)
             if key.value in seen:
-                raise yaml.MarkedYAMLError(problem=f"the key {key.value!r} is given twice", problem_mark=key.start_mark)
+                raise _refused(f"the key {key.value!r} is given twice", key)
             seen.add(key.value)
         made: dict[Hashable, Any] = super().construct_mapping(node, deep=deep)
         return made
@@ -73,7 +75,7 @@ def load_job(file: str, settings: tuple[str, ...] = ()) -> tuple[JobSpec, dict[s
         if not equals:
             raise ConfigError(f"--set {setting}: expected key=value, such as --set sample.fps=2")
         set_value(raw, key.strip(), parse_text(text, f"--set {key}"))
-    spec = read_spec(raw, where=name)
+    spec = parse_job(raw, where=name)
     return spec, plain_spec(spec)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,7 @@ def add(session: Session, file: str, name: str | None, version: str | None) -> N
     """
     from meshinfer.cli.client import ask
 
-    path = Path(file).expanduser().absolute()
+    path = Path(os.path.abspath(Path(file).expanduser()))  # noqa: PTH100  resolve() would follow links: the name counts
     if not path.is_file():
         raise ConfigError(f"{file}: no such file; give the path of an ONNX model")
     args = {"file": str(path), "name": name, "version": version}

@@ -44,23 +44,26 @@ def subscribe(
       meshinfer subscribe --since 10m --json | jq .entry
     """
     from meshinfer.cli.client import call
-    from meshinfer.model.jobfile import parse_span
 
     args: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
     if names := [name.strip() for text in labels for name in text.split(",") if name.strip()]:
         args["label"] = names
     if since is not None:
-        if not _CURSOR.match(since):
-            try:
-                parse_span(since)
-            except ValueError:
-                raise ConfigError(f"--since {since}: expected a time span such as 10m, or an event's cursor") from None
-        args["since"] = since
+        args["since"] = since if _CURSOR.match(since) else _seconds(since)
     with node_or_guest(session, bootstrap) as node, call(node, "subscribe", args, silence=None) as conversation:
         if not session.json and session.out.console.is_terminal:
             session.out.note("listening for detections; Ctrl-C stops", "dim")
         for message in conversation:
             _show(session, message)
+
+
+def _seconds(since: str) -> str:
+    from meshinfer.model.jobfile import parse_span
+
+    try:
+        return f"{parse_span(since):.0f}s"
+    except ValueError:
+        raise ConfigError(f"--since {since}: expected a time span such as 10m, or an event's cursor") from None
 
 
 def _show(session: Session, message: dict[str, Any]) -> None:

@@ -67,6 +67,8 @@ def show_job(out: Output, job: dict[str, Any]) -> None:
     found = f"{count(int(job.get('analysed', 0)), 'frame')}, {count(int(job.get('detections', 0)), 'detection')}"
     took = f", {span(job['seconds'])}" if job.get("seconds") else ""
     out.say("; ".join([", ".join([files, *rest]), found + took]))
+    if job.get("why"):
+        out.say(f"why: {job['why']}")
     _show_peers(out, job.get("peers") or [])
     for missing in job.get("missing") or ():
         out.say(f"not heard from: {who(missing)}: {missing.get('reason', 'no answer')}", "red")
@@ -81,9 +83,8 @@ def _show_peers(out: Output, peers: list[dict[str, Any]]) -> None:
         ]
         out.table(columns, [_peer_row(p) for p in working])
     for peer in peers:
-        if peer not in working and (peer.get("verdict") or peer.get("reason")):
-            reason = f": {peer['reason']}" if peer.get("reason") else ""
-            out.say(f"{who(peer)} {peer.get('verdict') or 'declines'}{reason}", "dim")
+        if peer not in working:
+            out.say(f"{who(peer)} {_said(peer)}", "dim")
         elif peer.get("stands_by"):
             out.say(f"{who(peer)} stands by for {count(int(peer['stands_by']), 'file')} that others hold too", "dim")
         _show_skipped(out, peer)
@@ -92,6 +93,13 @@ def _show_peers(out: Output, peers: list[dict[str, Any]]) -> None:
             out.say(f"{who(peer)} failed on {error.get('source')}/{error.get('entry')}: {error.get('message')}", "red")
         if len(errors) > MAX_ERRORS:
             out.say(f"{who(peer)}: and {count(len(errors) - MAX_ERRORS, 'more failure')}", "red")
+
+
+def _said(peer: dict[str, Any]) -> str:
+    """`declines: has no model yolox_nano`."""
+    if peer.get("verdict") in (None, "unknown"):
+        return "has not answered yet" if peer.get("connected", True) else "is not connected"
+    return f"{peer['verdict']}: {peer['reason']}" if peer.get("reason") else str(peer["verdict"])
 
 
 def _peer_row(peer: dict[str, Any]) -> list[str | Text]:
@@ -175,7 +183,7 @@ def explain_nothing(session: Session, node: Path, summary: dict[str, Any]) -> No
         else "nobody runs it: no peer answered"
     )
     for peer in peers:
-        session.out.note(f"  {who(peer)} {peer.get('verdict') or 'declines'}: {peer.get('reason') or 'gave no reason'}")
+        session.out.note(f"  {who(peer)} {_said(peer)}")
         for skipped in peer.get("skipped") or ():
             session.out.note(f"    {count(int(skipped.get('entries', 0)), 'file')}: {skipped.get('reason')}")
     for missing in described.get("missing") or ():

@@ -22,7 +22,7 @@ POLE_HEIGHT: Final = 6.2
 
 @dataclass(frozen=True, slots=True)
 class Occluder:
-    """Something still that movers can be behind: its depth in metres, its place in the frame and its silhouette there."""
+    """Something still that movers can be behind: its depth in metres, its place in the frame, its silhouette there."""
 
     depth: float
     area: tuple[slice, slice]
@@ -56,7 +56,9 @@ class Painter:
         x0, y0, x1, y1 = 0, 0, width, height
         if depth.min() > 0.5:
             x0, y0 = (max(0, int(low) - 1) for low in pixels.min(axis=0))
-            x1, y1 = (min(limit, int(high) + 2) for limit, high in zip((width, height), pixels.max(axis=0), strict=True))
+            x1, y1 = (
+                min(limit, int(high) + 2) for limit, high in zip((width, height), pixels.max(axis=0), strict=True)
+            )
         if x0 >= x1 or y0 >= y1:
             return
         shift = np.array([[1.0, 0.0, -x0], [0.0, 1.0, -y0], [0.0, 0.0, 1.0]])
@@ -213,4 +215,3 @@ def paint(yard: Layout, camera: Camera, light: Light, height: float, rng: np.ran
     for x, y in yard.poles:
         painter.pole(x, y)
     return painter.finish()
-

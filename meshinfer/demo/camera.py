@@ -1,6 +1,6 @@
 """A pinhole camera over a flat yard.
 
-World axes, metres: X to the right, Y away from the camera, Z up; the ground is Z = 0 and the camera stands over the origin.
+World axes, metres: X to the right, Y away from the camera, Z up. The ground is Z = 0; the camera is over the origin.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Camera:
-    """A fixed view: `matrix` [3, 4] takes homogeneous world points to homogeneous pixels; row 2 gives the depth in metres."""
+    """A fixed view: `matrix` [3, 4] takes homogeneous world points to homogeneous pixels; row 2 is the depth."""
 
     matrix: Floats
     size: tuple[int, int]
@@ -49,7 +49,7 @@ class Camera:
     def plane(self, origin: Floats, across: Floats, down: Floats) -> Floats:
         """The homography [3, 3] from a picture lying in the world to pixels.
 
-        `origin` is where the picture's pixel (0, 0) lies; `across` and `down` are the world steps of one picture pixel.
+        `origin` is where the picture's pixel (0, 0) lies; `across` and `down` are the steps of one of its pixels.
         """
         columns = np.zeros((4, 3))
         columns[:3, 0], columns[:3, 1], columns[:3, 2], columns[3, 2] = across, down, origin, 1.0

@@ -33,9 +33,10 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """Counts over frames: truths asked for, how many of them were found, and detections that were right or wrong.
+    """Counts over frames: truths asked for, how many of them were found, and detections that were wrong.
 
-    A detection of something that is not asked for (see `Truth.counted`) is neither.
+    A detection of something that is not asked for (see `Truth.counted`) is neither right nor wrong; one of a class that
+    the truth does not know is wrong.
     """
 
     truths: int
@@ -80,29 +81,32 @@ def _frame(predictions: Iterable[Prediction], truths: Sequence[Truth], iou: floa
 
 def _excused(box: Box, spare: Box, iou: float) -> bool:
     """Whether `box` is about something that is not asked for: it overlaps it, or lies within it for the most part."""
-    inner = max(0.0, min(box[2], spare[2]) - max(box[0], spare[0])) * max(0.0, min(box[3], spare[3]) - max(box[1], spare[1]))
+    width = max(0.0, min(box[2], spare[2]) - max(box[0], spare[0]))
+    inner = width * max(0.0, min(box[3], spare[3]) - max(box[1], spare[1]))
     return overlap(box, spare) >= iou or inner >= iou * max(1e-9, (box[2] - box[0]) * (box[3] - box[1]))
 
 
-def score(
-    predictions: Sequence[Iterable[Prediction]], truths: Sequence[Sequence[Truth]], iou: float = 0.5
-) -> Score:
+def score(predictions: Sequence[Iterable[Prediction]], truths: Sequence[Sequence[Truth]], iou: float = 0.5) -> Score:
     """Score `predictions[i]` against `truths[i]` for every frame i; a detection counts for its own class only.
 
     Raises ValueError when the two differ in length.
     """
     if len(predictions) != len(truths):
         raise ValueError(f"{len(predictions)} frames of predictions for {len(truths)} frames of truth")
-    totals = {label: [0, 0, 0] for label in LABELS}
-    for found, there in zip(predictions, truths, strict=True):
-        listed = list(found)
-        for label, total in totals.items():
-            own = [truth for truth in there if truth.label == label]
-            counts = _frame([one for one in listed if one.label == label], own, iou)
-            for place, count in enumerate(counts):
-                total[place] += count
-        # A class that the truth does not know is always wrong.
-        totals[LABELS[0]][2] += sum(one.label not in totals for one in listed)
-    by_label = {label: Score(*total) for label, total in totals.items()}
-    sums = (sum(total[place] for total in totals.values()) for place in range(3))
-    return Score(*sums, by_label=by_label)
+    frames = [(list(found), there) for found, there in zip(predictions, truths, strict=True)]
+    by_label = {}
+    for label in LABELS:
+        counts = [
+            _frame([one for one in found if one.label == label], [one for one in there if one.label == label], iou)
+            for found, there in frames
+        ]
+        asked, right, wrong = (sum(row[place] for row in counts) for place in range(3))
+        by_label[str(label)] = Score(asked, right, wrong)
+    strangers = sum(one.label not in by_label for found, _ in frames for one in found)
+    parts = by_label.values()
+    return Score(
+        truths=sum(part.truths for part in parts),
+        found=sum(part.found for part in parts),
+        wrong=sum(part.wrong for part in parts) + strangers,
+        by_label=by_label,
+    )

@@ -32,7 +32,7 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class Prop:
-    """A box that stands in the yard: centre, sizes along X and Y, height (metres), a turn in radians and what it is."""
+    """A box that stands in the yard: centre, sizes along X and Y, height (metres), turn (radians), kind."""
 
     x: float
     y: float
@@ -124,7 +124,9 @@ def _stacks(rng: np.random.Generator, places: list[Point]) -> list[Prop]:
         if rng.random() < 0.75:
             size = float(rng.uniform(1.0, 1.3))
             colour = (CRATE[0] * float(rng.uniform(0.8, 1.1)), CRATE[1], CRATE[2])
-            props.append(Prop(x, y, size, size, float(rng.uniform(0.7, 1.5)), float(rng.uniform(-0.3, 0.3)), "crate", colour))
+            props.append(
+                Prop(x, y, size, size, float(rng.uniform(0.7, 1.5)), float(rng.uniform(-0.3, 0.3)), "crate", colour)
+            )
             if rng.random() < 0.5:
                 props.append(Prop(x + size * 1.25, y, size, size, 0.7, float(rng.uniform(-0.2, 0.2)), "crate", CRATE))
     return props
@@ -146,7 +148,12 @@ def _dock(rng: np.random.Generator) -> Layout:
             yard.parked.append((door, stand, -np.pi / 2, ("truck",)))
         elif index % 2 and rng.random() < 0.7:
             side = float(rng.choice([-1.0, 1.0]))
-            corners = ((door, stand), (door, far + 1.2), (door + side * 4.0, far if side < 0 else near), (side * 34.0, far if side < 0 else near))
+            corners = (
+                (door, stand),
+                (door, far + 1.2),
+                (door + side * 4.0, far if side < 0 else near),
+                (side * 34.0, far if side < 0 else near),
+            )
             yard.lanes.append(Lane(corners, (3.0, 4.5), ("truck", "van"), waits=True))
     for left in [door - pitch / 2 for door in yard.doors]:
         yard.marks.append(Mark((left, back - 0.3), (left, back - 8.6), 0.14, YELLOW))
@@ -159,7 +166,9 @@ def _dock(rng: np.random.Generator) -> Layout:
     if rng.random() < 0.6:
         side = float(rng.choice([-1.0, 1.0]))
         yard.props.append(
-            Prop(side * 15.5, back - 3.4, 2.5, 6.1, 2.6, 0.0, "container", CONTAINERS[int(rng.integers(len(CONTAINERS)))])
+            Prop(
+                side * 15.5, back - 3.4, 2.5, 6.1, 2.6, 0.0, "container", CONTAINERS[int(rng.integers(len(CONTAINERS)))]
+            )
         )
     yard.poles = [(float(rng.uniform(-9, -5)), back - 10.15), (float(rng.uniform(5, 9)), back - 10.15)]
     yard.walk = _walker([(back - 9.4, back - 9.15), (near - 3.0, near - 2.3), (near - 3.0, near - 2.3)])
@@ -198,7 +207,9 @@ def _lot(rng: np.random.Generator) -> Layout:
         yard.marks.append(Mark((crossing - 1.2, y), (crossing + 1.2, y), 0.36, WHITE))
     yard.verges = [(-60, -10, 60, near - 4.2)]
     yard.props = _stacks(rng, [(crossing + 5.0, back - 0.9), (crossing - 6.0, back - 0.9)])
-    yard.props += [Prop(crossing + side * 1.5, back - 1.9, 0.22, 0.22, 0.95, 0.0, "bollard", YELLOW) for side in (-1, 1)]
+    yard.props += [
+        Prop(crossing + side * 1.5, back - 1.9, 0.22, 0.22, 0.95, 0.0, "bollard", YELLOW) for side in (-1, 1)
+    ]
     yard.poles = [(crossing - float(rng.uniform(5, 8)), back - 7.2), (crossing + float(rng.uniform(5, 8)), back - 7.2)]
     plain = _walker([(back - 1.3, back - 1.1), (near - 3.2, near - 2.2)])
 
@@ -221,8 +232,22 @@ def _gate(rng: np.random.Generator) -> Layout:
     yard.opening = (middle - 4.0, middle + 4.0)
     street, turn = back + 4.6, back - 8.6
     inward, outward = middle + 1.9, middle - 1.9
-    coming = ((side * 36, street), (inward + side * 3, street), (inward, street - 3), (inward, turn + 2), (inward - 3.2, turn - 1.8), (-36, turn - 1.8))
-    leaving = ((-36, turn + 1.6), (outward - 3, turn + 1.6), (outward, turn + 4), (outward, street), (outward - side * 3, street + 3.2), (-side * 36, street + 3.2))
+    coming = (
+        (side * 36, street),
+        (inward + side * 3, street),
+        (inward, street - 3),
+        (inward, turn + 2),
+        (inward - 3.2, turn - 1.8),
+        (-36, turn - 1.8),
+    )
+    leaving = (
+        (-36, turn + 1.6),
+        (outward - 3, turn + 1.6),
+        (outward, turn + 4),
+        (outward, street),
+        (outward - side * 3, street + 3.2),
+        (-side * 36, street + 3.2),
+    )
     yard.lanes = [
         Lane(coming, (3.4, 5.0), ANY, stop=(36 - abs(inward)) + 4.0),
         Lane(leaving, (3.4, 5.0), ANY, stop=36.0 + 5.5),
@@ -235,15 +260,30 @@ def _gate(rng: np.random.Generator) -> Layout:
         Mark((middle - 30, turn - 3.8), (middle + 14, turn - 3.8), 0.13, WHITE),
         Mark((-60, street + 1.6), (60, street + 1.6), 0.14, WHITE, 1.8),
     ]
-    yard.verges = [(-60, back + 0.2, middle - 4.3, street - 2.0), (middle + 4.3, back + 0.2, 60, street - 2.0), (-60, street + 5.4, 60, 80)]
+    yard.verges = [
+        (-60, back + 0.2, middle - 4.3, street - 2.0),
+        (middle + 4.3, back + 0.2, 60, street - 2.0),
+        (-60, street + 5.4, 60, 80),
+    ]
     yard.props = [Prop(middle + 5.6, back - 1.6, 2.2, 2.6, 2.7, 0.0, "booth", (190, 196, 200))]
     yard.props += [Prop(middle + sign * 4.2, back - 2.4, 0.24, 0.24, 1.0, 0.0, "bollard", YELLOW) for sign in (-1, 1)]
     yard.props += _stacks(rng, [(middle + 9.5, back - 1.4), (middle + 12.5, back - 1.6)])
     if rng.random() < 0.7:
         yard.props.append(
-            Prop(middle + 14.5, back - 5.4, 2.5, 6.1, 2.6, 0.15, "container", CONTAINERS[int(rng.integers(len(CONTAINERS)))])
+            Prop(
+                middle + 14.5,
+                back - 5.4,
+                2.5,
+                6.1,
+                2.6,
+                0.15,
+                "container",
+                CONTAINERS[int(rng.integers(len(CONTAINERS)))],
+            )
         )
-    yard.parked = [(middle + 8.6, back - 6.0, float(rng.choice([-1, 1])) * np.pi / 2, SMALL)] if rng.random() < 0.7 else []
+    yard.parked = (
+        [(middle + 8.6, back - 6.0, float(rng.choice([-1, 1])) * np.pi / 2, SMALL)] if rng.random() < 0.7 else []
+    )
     yard.poles = [(middle - 6.2, back - 1.0), (middle + 10.5, turn - 4.4)]
     rows = [(back - 1.6, back - 1.2), (turn - 4.8, turn - 4.3)]
     plain = _walker([rows[1]])
@@ -253,7 +293,14 @@ def _gate(rng: np.random.Generator) -> Layout:
             return plain(rng)
         x = middle + float(rng.uniform(3.1, 3.6))
         start = (x + float(rng.uniform(3.0, 5.0)), turn - 4.5)
-        points = [(_edge(turn - 4.5), turn - 4.5), start, (x, turn + 2.0), (x, street - 2.6), (x + 2.5, street - 2.4), (32.0, street - 2.4)]
+        points = [
+            (_edge(turn - 4.5), turn - 4.5),
+            start,
+            (x, turn + 2.0),
+            (x, street - 2.6),
+            (x + 2.5, street - 2.4),
+            (32.0, street - 2.4),
+        ]
         return points if rng.random() < 0.5 else points[::-1]
 
     yard.walk = walk

@@ -43,8 +43,8 @@ def route(corners: Sequence[tuple[float, float]], rounds: int = 3) -> Floats:
 class Track:
     """One mover's run along a route.
 
-    It starts at `start` seconds, keeps `speed` m/s, and rests at each of `stops` (metres along the route, seconds). A mover
-    that `waits` is there before its start; one that `stays` is there after its end; others are in the scene only on the way.
+    It starts at `start` seconds, keeps `speed` m/s, and rests at each of `stops` (metres along the route, seconds). A
+    mover that `waits` is there before its start; one that `stays` is there after its end; others only on the way.
     """
 
     def __init__(

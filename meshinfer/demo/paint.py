@@ -68,7 +68,9 @@ def polygon(canvas: Image, points: Floats, colour: Floats | Colour) -> None:
     cv2.fillPoly(canvas, [fixed(points)], bgr(colour), cv2.LINE_AA, SHIFT)
 
 
-def disc(canvas: Image, centre: Floats, axes: tuple[float, float], colour: Floats | Colour, upper: bool = False) -> None:
+def disc(
+    canvas: Image, centre: Floats, axes: tuple[float, float], colour: Floats | Colour, upper: bool = False
+) -> None:
     """Fill an ellipse, or only its upper half."""
     cv2.ellipse(
         canvas, fixed(centre), fixed(np.array(axes)), 0, 180 if upper else 0, 360, bgr(colour), -1, cv2.LINE_AA, SHIFT

@@ -9,7 +9,7 @@ import numpy as np
 
 from meshinfer.demo.camera import Camera, Floats
 from meshinfer.demo.motion import Pose
-from meshinfer.demo.paint import Colour, Image, disc, fixed, polygon
+from meshinfer.demo.paint import SHIFT, Colour, Image, disc, fixed, polygon
 
 SKIN: tuple[Colour, ...] = ((130, 165, 215), (105, 140, 195), (70, 100, 155), (45, 60, 100))
 HAIR: tuple[Colour, ...] = ((25, 30, 35), (30, 50, 80), (60, 100, 150), (110, 115, 120))
@@ -17,6 +17,13 @@ HELMET: tuple[Colour, ...] = ((40, 200, 240), (235, 235, 235), (30, 110, 240))
 VEST: tuple[Colour, ...] = ((30, 225, 235), (20, 120, 250))
 SHIRT: tuple[Colour, ...] = ((150, 70, 40), (60, 50, 180), (70, 120, 50), (210, 210, 215), (60, 60, 66), (160, 110, 60))
 TROUSERS: tuple[Colour, ...] = ((70, 45, 30), (45, 45, 48), (60, 75, 95), (95, 75, 60))
+SHOE: Colour = (28, 28, 32)
+REFLECTIVE: Colour = (225, 230, 230)
+
+LIMBS = ((0, 1, 0.12, 0.10), (1, 2, 0.10, 0.08), (3, 4, 0.19, 0.145), (4, 5, 0.145, 0.10), (7, 6, 0.10, 0.08))
+"""Per side: from joint, to joint, thickness in metres at both: upper arm, forearm, thigh, shin, shoe."""
+_BOTH = np.array([(base + start, base + end, *thick) for base in (2, 10) for start, end, *thick in LIMBS])
+LIMB_STARTS, LIMB_ENDS, LIMB_THICK = _BOTH[:, 0].astype(int), _BOTH[:, 1].astype(int), _BOTH[:, 2:]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +61,7 @@ class Person:
         )
 
     def joints(self, pose: Pose) -> Floats:
-        """The 18 joints [18, 3] in the world: head, neck, then per side shoulder, elbow, hand, hip, knee, ankle, toe, sole."""
+        """18 joints [18, 3] in the world: head, neck; per side shoulder, elbow, hand, hip, knee, ankle, toe, heel."""
         tall, wide = self.height, self.height * 0.115 * self.build
         pace = min(1.0, pose.speed / 1.1)
         swing = np.sin(pose.travelled * 4.2 + self.phase)
@@ -76,11 +83,15 @@ class Person:
         local[:2, 2] *= tall
         cos, sin = np.cos(pose.heading), np.sin(pose.heading)
         return np.column_stack(
-            [pose.x + local[:, 0] * cos - local[:, 1] * sin, pose.y + local[:, 0] * sin + local[:, 1] * cos, local[:, 2]]
+            [
+                pose.x + local[:, 0] * cos - local[:, 1] * sin,
+                pose.y + local[:, 0] * sin + local[:, 1] * cos,
+                local[:, 2],
+            ]
         )
 
     def draw(self, canvas: Image, ids: Image, number: int, camera: Camera, pose: Pose, gain: Floats) -> Floats | None:
-        """Draw onto `canvas` and into the id mask `ids`; returns the silhouette's extent (x0, y0, x1, y1), None if unseen."""
+        """Draw onto `canvas` and the id mask `ids`; the silhouette's extent (x0, y0, x1, y1), None if unseen."""
         joints, depth = camera.project(self.joints(pose))
         if depth.min() < 2.0:
             return None
@@ -89,31 +100,40 @@ class Person:
         low, high = joints.min(axis=0) - 0.2 * metre, joints.max(axis=0) + 0.2 * metre
         if high[0] < 0 or high[1] < 0 or low[0] > width or low[1] > height:
             return None
-        outline: list[Floats] = []
-        lit = gain * (1.15 if self.vest else 1.0)
-
-        def limb(start: int, end: int, thick: tuple[float, float], colour: Colour, shade: float = 1.0) -> None:
-            along = joints[end] - joints[start]
-            side = np.array([-along[1], along[0]]) / max(1e-3, float(np.hypot(*along))) * metre * self.build
-            first, last = side * thick[0] / 2, side * thick[1] / 2
-            quad = np.stack([joints[start] + first, joints[end] + last, joints[end] - last, joints[start] - first])
-            outline.append(quad)
-            polygon(canvas, quad, np.array(colour) * gain * shade)
-
-        far, near = (2, 10) if depth[2] > depth[10] else (10, 2)
+        quads = _limbs(joints, metre * self.build)
+        torso, bands = self._torso(joints, metre)
+        face, cap = (0.098 * metre, 0.125 * metre), (0.112 * metre, 0.115 * metre)
         sleeve = self.shirt if not self.vest else self.trousers
-        for base, shade in ((far, 0.78), (near, 1.0)):
-            if base == far:
-                limb(base, base + 1, (0.12, 0.10), sleeve, shade)
-                limb(base + 1, base + 2, (0.10, 0.08), self.skin if self.vest else sleeve, shade)
-            limb(base + 3, base + 4, (0.19, 0.145), self.trousers, shade)
-            limb(base + 4, base + 5, (0.145, 0.10), self.trousers, shade)
-            limb(base + 7, base + 6, (0.10, 0.08), (28, 28, 32), shade)
+        hand = self.skin if self.vest else sleeve
+        far, near = (0, 5) if depth[2] > depth[10] else (5, 0)
+
+        def limbs(side: int, rows: range, colours: tuple[Colour, ...], shade: float) -> None:
+            for row, colour in zip(rows, colours, strict=True):
+                polygon(canvas, quads[side + row], np.array(colour) * gain * shade)
+
+        leg = (self.trousers, self.trousers, SHOE)
+        limbs(far, range(2), (sleeve, hand), 0.78)
+        limbs(far, range(2, 5), leg, 0.78)
+        limbs(near, range(2, 5), leg, 1.0)
+        polygon(canvas, torso, np.array(self.shirt) * gain * (1.15 if self.vest else 1.0))
+        for band in bands if self.vest else ():
+            polygon(canvas, band, np.array(REFLECTIVE) * np.minimum(1.0, gain * 1.5))
+        limbs(near, range(2), (sleeve, hand), 0.9)
+        disc(canvas, joints[0], face, np.array(self.skin) * gain)
+        crown = joints[0] - [0.0, 0.025 * metre]
+        disc(canvas, crown, cap, np.array(self.helmet or self.hair) * gain, upper=True)
+        head = joints[0] + np.array([[-0.112, -0.025], [0.0, -0.14], [0.112, -0.025], [0.0, 0.125]]) * metre
+        for part in (*quads, torso, head):
+            cv2.fillConvexPoly(ids, fixed(part), number, cv2.LINE_8, SHIFT)
+        points = np.concatenate([*quads, torso, head])
+        return np.concatenate([points.min(axis=0), points.max(axis=0)])
+
+    def _torso(self, joints: Floats, metre: float) -> tuple[Floats, list[Floats]]:
+        """The outline of the torso [6, 2] in pixels, and the two bands of a vest."""
         shoulders, hips = joints[[2, 10]], joints[[5, 13]]
-        pad = np.array([0.095 * metre * self.build, 0.0])
-        left, right = (0, 1) if shoulders[0, 0] < shoulders[1, 0] else (1, 0)
-        lower = np.array([0.0, 0.05 * metre])
+        pad, lower = np.array([0.095 * metre * self.build, 0.0]), np.array([0.0, 0.05 * metre])
         neck = np.array([0.05 * metre, 0.0])
+        left, right = (0, 1) if shoulders[0, 0] < shoulders[1, 0] else (1, 0)
         torso = np.stack(
             [
                 joints[1] - neck,
@@ -124,26 +144,18 @@ class Person:
                 joints[1] + neck,
             ]
         )
-        outline.append(torso)
-        polygon(canvas, torso, np.array(self.shirt) * lit)
-        if self.vest:
-            for share in (0.45, 0.72):
-                band = np.stack([torso[1] + (torso[2] - torso[1]) * share, torso[4] + (torso[3] - torso[4]) * share])
-                strip = np.concatenate([band, band[::-1] + [0.0, 0.055 * metre]])
-                polygon(canvas, strip, np.array((225.0, 230.0, 230.0)) * np.minimum(1.0, gain * 1.5))
-        limb(near, near + 1, (0.12, 0.10), sleeve, 0.9)
-        limb(near + 1, near + 2, (0.10, 0.08), self.skin if self.vest else sleeve, 0.92)
-        disc(canvas, joints[0], (0.098 * metre, 0.125 * metre), np.array(self.skin) * gain)
-        cap = joints[0] - [0.0, 0.025 * metre]
-        disc(canvas, cap, (0.112 * metre, 0.115 * metre), np.array(self.helmet or self.hair) * gain, upper=True)
-        outline.append(joints[0] + np.array([[-0.112, -0.14], [0.112, -0.14], [0.0, 0.125]]) * metre)
-        for part in outline:
-            cv2.fillConvexPoly(ids, fixed(cv2.convexHull(part.astype(np.float32))[:, 0]), number, cv2.LINE_8, 4)
-        points = np.concatenate(outline)
-        return np.concatenate([points.min(axis=0), points.max(axis=0)])
-
-    def shadow(self, pose: Pose) -> Floats:
-        """The lower and upper middle of the body [2, 3] in the world, from which a shadow is cast."""
-        return np.array([[pose.x, pose.y, 0.05], [pose.x, pose.y, self.height]])
+        bands = []
+        for share in (0.45, 0.72):
+            top = np.stack([torso[1] + (torso[2] - torso[1]) * share, torso[4] + (torso[3] - torso[4]) * share])
+            bands.append(np.concatenate([top, top[::-1] + np.array([0.0, 0.055 * metre])]))
+        return torso, bands
 
 
+def _limbs(joints: Floats, metre: float) -> Floats:
+    """The tapered outlines [10, 4, 2] of `LIMBS` on both sides, in pixels."""
+    starts, ends, thick = joints[LIMB_STARTS], joints[LIMB_ENDS], LIMB_THICK * metre / 2
+    along = ends - starts
+    across = np.column_stack([-along[:, 1], along[:, 0]])
+    across /= np.maximum(1e-3, np.hypot(along[:, 0], along[:, 1]))[:, None]
+    first, last = across * thick[:, :1], across * thick[:, 1:]
+    return np.stack([starts + first, ends + last, ends - last, starts - first], axis=1)

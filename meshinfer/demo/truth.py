@@ -6,7 +6,9 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal
+from typing import Any, Final, Literal
+
+from meshinfer.errors import MediaError
 
 Label = Literal["person", "vehicle"]
 LABELS: Final[tuple[Label, ...]] = ("person", "vehicle")
@@ -34,8 +36,8 @@ class Truth:
     def counted(self) -> bool:
         """Whether a detector is asked for it.
 
-        The rule: at least 40 % of the silhouette is seen and the box is at least 10 px on both sides. What falls short is
-        neither a miss when it is not found nor a false alarm when it is (as KITTI's "don't care" regions).
+        The rule: at least 40 % of the silhouette is seen and the box is at least 10 px on both sides. What falls short
+        is neither a miss when it is not found nor a false alarm when it is (as KITTI's "don't care" regions).
         """
         x0, y0, x1, y1 = self.box
         return self.visible >= MIN_VISIBLE and min(x1 - x0, y1 - y0) >= MIN_SIDE
@@ -50,15 +52,22 @@ def dump(frames: Sequence[Sequence[Truth]], *, fps: float, size: tuple[int, int]
 def read_truth(path: Path) -> list[list[Truth]]:
     """The truths of every frame of a rendered video, from its `.truth.json`.
 
-    Raises ValueError when the file is not one that `dump` of this version wrote.
+    Raises MediaError when it cannot be read or is not what `dump` of this version wrote.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         if content["version"] != VERSION:
-            raise ValueError(f"{path.name}: version {content['version']}, wanted {VERSION}; delete it and render again")
-        return [
-            [Truth(label, (float(x0), float(y0), float(x1), float(y1)), float(seen)) for label, x0, y0, x1, y1, seen in frame]
-            for frame in content["frames"]
-        ]
-    except (KeyError, TypeError) as error:
-        raise ValueError(f"{path.name}: not a truth file ({error}); delete it and render again") from error
+            raise MediaError(
+                f"{path.name} is of version {content['version']}, not {VERSION}: delete it to render it again"
+            )
+        return [[_truth(row) for row in frame] for frame in content["frames"]]
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise MediaError(f"{path.name} is no truth file ({error}): delete it to render it again") from error
+
+
+def _truth(row: Any) -> Truth:
+    """A row that `dump` wrote."""
+    label, x0, y0, x1, y1, visible = row
+    if label not in LABELS:
+        raise ValueError(f"unknown label {label!r}")
+    return Truth(label, (float(x0), float(y0), float(x1), float(y1)), float(visible))

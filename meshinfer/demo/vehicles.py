@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from meshinfer.demo.camera import Camera, Floats
 from meshinfer.demo.motion import Pose
-from meshinfer.demo.paint import Colour, Image, Light, fixed, polygon
+from meshinfer.demo.paint import SHIFT, Colour, Image, Light, fixed, polygon
 
 Kind = Literal["car", "van", "truck"]
 PAINT: Final[tuple[Colour, ...]] = (
@@ -38,11 +38,18 @@ class Face:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A convex piece of the mesh: `vertices` is the range of its rows, `faces` are in drawing order, bodywork first."""
+    """A convex piece of the mesh: `rows` are its vertices, `faces` come in drawing order, bodywork first.
+
+    `colours`, `glows`, outward `normals` and `middles` [F, ...] are those of the faces.
+    """
 
     rows: slice
     faces: tuple[Face, ...]
     colour: Colour
+    colours: Floats
+    glows: NDArray[np.bool_]
+    normals: Floats
+    middles: Floats
 
 
 class Vehicle:
@@ -64,9 +71,6 @@ class Vehicle:
             self.length, self.width, self.height = float(rng.uniform(7.2, 8.4)), 2.45, 3.3
             self._truck(paint, ((228, 228, 224), (190, 196, 200), paint)[int(rng.integers(3))], rng)
         self.vertices = np.array(self._vertices)
-        self._normals = [
-            np.array([_normal(self.vertices[face.rows]) for face in part.faces]).reshape(-1, 3) for part in self._parts
-        ]
         self.lamps: Floats = np.array([[self.length / 2, side * self.width * 0.36, 0.72] for side in (1, -1)])
 
     def _add(self, points: list[tuple[float, float, float]], colour: Colour, glows: bool = False) -> None:
@@ -75,10 +79,23 @@ class Vehicle:
         self._faces.append(Face(np.arange(first, first + len(points)), colour, glows))
 
     def _close(self, colour: Colour, first: int) -> None:
-        self._parts.append(Part(slice(first, len(self._vertices)), tuple(self._faces), colour))
+        vertices, faces = np.array(self._vertices), tuple(self._faces)
+        self._parts.append(
+            Part(
+                rows=slice(first, len(vertices)),
+                faces=faces,
+                colour=colour,
+                colours=np.array([face.colour for face in faces]),
+                glows=np.array([face.glows for face in faces]),
+                normals=np.array([_normal(vertices[face.rows]) for face in faces]),
+                middles=np.array([vertices[face.rows].mean(axis=0) for face in faces]),
+            )
+        )
         self._faces = []
 
-    def _prism(self, profile: list[tuple[float, float]], half: list[float], colours: list[Colour], side: Colour) -> None:
+    def _prism(
+        self, profile: list[tuple[float, float]], half: list[float], colours: list[Colour], side: Colour
+    ) -> None:
         """A profile (x, z), clockwise seen from the left, drawn out to `half` widths; `colours` are its strips'."""
         count = len(profile)
         left = [(x, half[i], z) for i, (x, z) in enumerate(profile)]
@@ -121,9 +138,19 @@ class Vehicle:
         end, half = self.length / 2, self.width / 2
         self._chassis(0.96, 0.5)
         first = len(self._vertices)
-        body = [(-end, 0.3), (-end, 0.72), (-end + 0.12, 0.93), (end - 1.15, 0.93), (end - 0.1, 0.76), (end, 0.62), (end, 0.3)]
+        body = [
+            (-end, 0.3),
+            (-end, 0.72),
+            (-end + 0.12, 0.93),
+            (end - 1.15, 0.93),
+            (end - 0.1, 0.76),
+            (end, 0.62),
+            (end, 0.3),
+        ]
         self._prism(body, [half] * 7, [paint] * 6, paint)
-        self._sides([(-end + 0.1, 0.3), (-end + 0.1, 0.4), (end - 0.1, 0.4), (end - 0.1, 0.3)], half + 0.005, (45, 45, 48))
+        self._sides(
+            [(-end + 0.1, 0.3), (-end + 0.1, 0.4), (end - 0.1, 0.4), (end - 0.1, 0.3)], half + 0.005, (45, 45, 48)
+        )
         self._wheels([-end + 0.85, end - 0.85], 0.33)
         self._lights(end + 0.01, 0.56, 0.14)
         self._lights(-end - 0.01, 0.6, 0.14, rear=True)
@@ -148,12 +175,28 @@ class Vehicle:
         end, half = self.length / 2, self.width / 2
         self._chassis(0.96, 0.55)
         first = len(self._vertices)
-        body = [(-end, 0.36), (-end, 2.15), (-end + 0.12, 2.35), (end - 1.5, 2.35), (end - 0.75, 1.4), (end, 1.12), (end, 0.36)]
-        self._prism(body, [half, half, half * 0.92, half * 0.92, half, half, half], [paint, paint, paint, GLASS, paint, paint], paint)
+        body = [
+            (-end, 0.36),
+            (-end, 2.15),
+            (-end + 0.12, 2.35),
+            (end - 1.5, 2.35),
+            (end - 0.75, 1.4),
+            (end, 1.12),
+            (end, 0.36),
+        ]
+        self._prism(
+            body,
+            [half, half, half * 0.92, half * 0.92, half, half, half],
+            [paint, paint, paint, GLASS, paint, paint],
+            paint,
+        )
         self._sides([(end - 1.85, 1.4), (end - 1.75, 2.1), (end - 1.4, 2.1), (end - 0.85, 1.4)], half + 0.005, GLASS)
         self._sides([(-end + 0.2, 1.0), (-end + 0.2, 1.22), (end - 1.1, 1.22), (end - 1.1, 1.0)], half + 0.005, stripe)
         back = -end - 0.01
-        self._add([(back, half * 0.8, 1.45), (back, half * 0.8, 2.0), (back, -half * 0.8, 2.0), (back, -half * 0.8, 1.45)], GLASS)
+        self._add(
+            [(back, half * 0.8, 1.45), (back, half * 0.8, 2.0), (back, -half * 0.8, 2.0), (back, -half * 0.8, 1.45)],
+            GLASS,
+        )
         self._wheels([-end + 0.95, end - 0.9], 0.36)
         self._lights(end + 0.01, 0.75, 0.22)
         self._lights(back, 0.8, 0.3, rear=True)
@@ -166,9 +209,16 @@ class Vehicle:
         cab = [(end - 1.9, 0.5), (end - 1.9, 2.65), (end - 0.5, 2.65), (end - 0.05, 1.55), (end, 1.45), (end, 0.45)]
         self._prism(cab, [half * 0.96] * 6, [paint, paint, GLASS, paint, paint], paint)
         self._sides([(end - 1.4, 1.55), (end - 1.4, 2.35), (end - 0.55, 2.35), (end - 0.25, 1.55)], half * 0.965, GLASS)
-        self._sides([(end - 1.7, 0.5), (end - 1.7, 0.62), (end - 0.1, 0.62), (end - 0.1, 0.5)], half * 0.965, (45, 45, 48))
+        self._sides(
+            [(end - 1.7, 0.5), (end - 1.7, 0.62), (end - 0.1, 0.62), (end - 0.1, 0.5)], half * 0.965, (45, 45, 48)
+        )
         front = end + 0.01
-        grille = [(front, -half * 0.6, 0.95), (front, -half * 0.6, 1.3), (front, half * 0.6, 1.3), (front, half * 0.6, 0.95)]
+        grille = [
+            (front, -half * 0.6, 0.95),
+            (front, -half * 0.6, 1.3),
+            (front, half * 0.6, 1.3),
+            (front, half * 0.6, 0.95),
+        ]
         self._add(grille, (50, 50, 54))
         self._wheels([end - 1.0], 0.48)
         self._lights(front, 0.6, 0.22)
@@ -180,11 +230,17 @@ class Vehicle:
         stripe = PAINT[int(rng.integers(2, len(PAINT)))]
         if rng.random() < 0.7:
             low = float(rng.uniform(1.3, 2.1))
-            self._sides([(back + 0.4, low), (back + 0.4, low + 0.55), (fore - 0.4, low + 0.55), (fore - 0.4, low)], half + 0.005, stripe)
+            self._sides(
+                [(back + 0.4, low), (back + 0.4, low + 0.55), (fore - 0.4, low + 0.55), (fore - 0.4, low)],
+                half + 0.005,
+                stripe,
+            )
         rear = back - 0.01
         seam = tuple(part * 0.8 for part in cargo)
         for y0, y1 in ((-half * 0.93, -0.04), (0.04, half * 0.93)):
-            self._add([(rear, y1, 1.05), (rear, y1, 3.18), (rear, y0, 3.18), (rear, y0, 1.05)], (seam[0], seam[1], seam[2]))
+            self._add(
+                [(rear, y1, 1.05), (rear, y1, 3.18), (rear, y0, 3.18), (rear, y0, 1.05)], (seam[0], seam[1], seam[2])
+            )
         self._lights(rear, 0.7, 0.2, rear=True)
         self._sides([(back + 0.3, 0.62), (back + 0.3, 0.9), (fore, 0.9), (fore, 0.62)], half * 0.97, (52, 52, 56))
         self._wheels([-end + 1.1, -end + 2.15], 0.48)
@@ -193,32 +249,33 @@ class Vehicle:
     def draw(
         self, canvas: Image, ids: Image, number: int, camera: Camera, pose: Pose, light: Light, lamps_on: bool
     ) -> Floats | None:
-        """Draw onto `canvas` and into the id mask `ids`; returns the silhouette's extent (x0, y0, x1, y1), None if unseen."""
+        """Draw onto `canvas` and the id mask `ids`; the silhouette's extent (x0, y0, x1, y1), None if unseen."""
         cos, sin = float(np.cos(pose.heading)), float(np.sin(pose.heading))
         turn = np.array([[cos, -sin, 0.0], [sin, cos, 0.0], [0.0, 0.0, 1.0]])
-        pixels, depth = camera.project(self.vertices @ turn.T + np.array([pose.x, pose.y, 0.0]))
+        place = np.array([pose.x, pose.y, 0.0])
+        pixels, depth = camera.project(self.vertices @ turn.T + place)
         if depth.min() < 2.0:
             return None
         extent = np.concatenate([pixels.min(axis=0), pixels.max(axis=0)])
         if extent[0] > camera.size[0] or extent[1] > camera.size[1] or extent[2] < 0 or extent[3] < 0:
             return None
-        gain = light.at(np.array(pose.x), np.array(pose.y))
+        gain, eye, points = (
+            light.at(np.array(pose.x), np.array(pose.y)),
+            (camera.position - place) @ turn,
+            fixed(pixels),
+        )
         order = list(range(len(self._parts)))
         if self.kind == "truck" and depth[self._parts[2].rows].mean() > depth[self._parts[1].rows].mean():
             order = [0, 2, 1]
-        for index in order:
-            part = self._parts[index]
+        for part in (self._parts[index] for index in order):
             hull = cv2.convexHull(pixels[part.rows].astype(np.float32))[:, 0].astype(np.float64)
             polygon(canvas, hull, np.array(part.colour) * gain * 0.7)
-            cv2.fillConvexPoly(ids, fixed(hull), number, cv2.LINE_8, 4)
-            shades = light.shades(self._normals[index] @ turn.T)
-            for face, shade in zip(part.faces, shades, strict=True):
-                corners = pixels[face.rows]
-                # Faces run clockwise seen from outside; pixels count downwards, so those turned to us have a positive area.
-                if _area(corners) <= 0.0:
-                    continue
-                shining = face.glows and lamps_on
-                polygon(canvas, corners, np.array(face.colour) * (1.0 if shining else gain * shade))
+            cv2.fillConvexPoly(ids, fixed(hull), number, cv2.LINE_8, SHIFT)
+            shades = light.shades(part.normals @ turn.T)[:, None] * gain
+            tones = np.clip(part.colours * np.where(part.glows[:, None] & lamps_on, 1.0, shades), 0, 255).astype(int)
+            turned_to_us = np.sum((eye - part.middles) * part.normals, axis=1) > 0.0
+            for index in np.flatnonzero(turned_to_us):
+                cv2.fillPoly(canvas, [points[part.faces[index].rows]], tones[index].tolist(), cv2.LINE_AA, SHIFT)
         return extent
 
 
@@ -227,9 +284,3 @@ def _normal(corners: Floats) -> Floats:
     after = np.roll(corners, -1, axis=0)
     normal = -np.cross(corners, after).sum(axis=0)
     return np.asarray(normal / max(1e-9, float(np.linalg.norm(normal))))
-
-
-def _area(corners: Floats) -> float:
-    """Twice the signed area of a pixel polygon [N, 2]."""
-    x, y = corners[:, 0], corners[:, 1]
-    return float(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1)))

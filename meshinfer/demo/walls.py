@@ -21,7 +21,9 @@ def speckle(rng: np.random.Generator, height: int, width: int, grain: int) -> Fl
     return np.asarray(cv2.resize(small, (width, height), interpolation=cv2.INTER_CUBIC), dtype=np.float64)
 
 
-def ground(yard: Layout, area: tuple[float, float, float, float], light: Light, rng: np.random.Generator) -> tuple[Image, float]:
+def ground(
+    yard: Layout, area: tuple[float, float, float, float], light: Light, rng: np.random.Generator
+) -> tuple[Image, float]:
     """The ground of `area` (x0, y0, x1, y1) seen from above, Y upwards, lit, and its pixels per metre."""
     x0, y0, x1, y1 = area
     scale = GROUND_SCALE
@@ -58,7 +60,17 @@ def ground(yard: Layout, area: tuple[float, float, float, float], light: Light, 
     for _ in range(5):
         x, y = rng.uniform(-15, 15), rng.uniform(8, 22)
         stain = texture.copy()
-        cv2.ellipse(stain, at(x, y), (int(rng.integers(6, 26)), int(rng.integers(5, 16))), 0, 0, 360, (55, 55, 56), -1, cv2.LINE_AA)
+        cv2.ellipse(
+            stain,
+            at(x, y),
+            (int(rng.integers(6, 26)), int(rng.integers(5, 16))),
+            0,
+            0,
+            360,
+            (55, 55, 56),
+            -1,
+            cv2.LINE_AA,
+        )
         cv2.addWeighted(stain, 0.28, texture, 0.72, 0, dst=texture)
     tile = 3.5 * speckle(rng, 256, 256, 2) + 3.0 * speckle(rng, 256, 256, 12)
     grain = np.tile(tile, (height // 256 + 1, width // 256 + 1))[:height, :width]
@@ -69,11 +81,15 @@ def ground(yard: Layout, area: tuple[float, float, float, float], light: Light, 
     return np.clip(lit, 0, 255).astype(np.uint8), scale
 
 
-def facade(yard: Layout, span: tuple[float, float], tall: float, light: Light, rng: np.random.Generator) -> tuple[Image, float]:
+def facade(
+    yard: Layout, span: tuple[float, float], tall: float, light: Light, rng: np.random.Generator
+) -> tuple[Image, float]:
     """The wall over the X range `span`, `tall` metres high, lit, and its pixels per metre."""
     scale = WALL_SCALE
     width, height = int((span[1] - span[0]) * scale), int(tall * scale)
-    cladding = np.array(((196, 192, 184), (170, 176, 182), (186, 178, 160), (150, 158, 150))[int(rng.integers(4))], np.float64)
+    cladding = np.array(
+        ((196, 192, 184), (170, 176, 182), (186, 178, 160), (150, 158, 150))[int(rng.integers(4))], np.float64
+    )
     accent = np.array(((140, 80, 30), (50, 60, 165), (70, 105, 45), (40, 130, 200))[int(rng.integers(4))], np.float64)
     wall = np.full((height, width, 3), cladding.astype(np.uint8), np.uint8)
     wall[:, :: int(scale * 0.4)] = (cladding * 0.9).astype(np.uint8)

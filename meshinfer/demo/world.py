@@ -176,7 +176,11 @@ class Scene:
             facing = -(cos * pose.x + sin * pose.y) / max(1.0, float(np.hypot(pose.x, pose.y)))
             lamps = mover.body.lamps
             spots = np.column_stack(
-                [pose.x + lamps[:, 0] * cos - lamps[:, 1] * sin, pose.y + lamps[:, 0] * sin + lamps[:, 1] * cos, lamps[:, 2]]
+                [
+                    pose.x + lamps[:, 0] * cos - lamps[:, 1] * sin,
+                    pose.y + lamps[:, 0] * sin + lamps[:, 1] * cos,
+                    lamps[:, 2],
+                ]
             )
             for spot in self._camera.project(spots)[0]:
                 x, y = int(spot[0]), int(spot[1])
@@ -187,7 +191,7 @@ class Scene:
 
     def _develop(self, canvas: Image, time: float) -> None:
         """Sensor noise and the camera's own text."""
-        step = int(round(time * 1000))
+        step = round(time * 1000)
         x, y = step * 7919 % NOISE_PAD, step // 7 * 104729 % NOISE_PAD
         noise = self._noise[y : y + self.size[1], x : x + self.size[0]]
         cv2.addWeighted(canvas, 1.0, noise, 1.0, -128.0, dst=canvas)
@@ -242,14 +246,18 @@ def _populate(yard: Layout, rng: np.random.Generator) -> list[Mover]:
         stops = [(lane.stop - body.length / 2, float(rng.uniform(2.0, 5.0)))] if lane.stop is not None else []
         start = float(rng.uniform(4.0, 50.0) if lane.waits else rng.uniform(-14.0, PERIOD - 4.0))
         speed = float(rng.uniform(*lane.speed))
-        admit(body, Track(route(lane.corners), start=start, speed=speed, stops=stops, waits=lane.waits, stays=lane.stays))
+        admit(
+            body, Track(route(lane.corners), start=start, speed=speed, stops=stops, waits=lane.waits, stays=lane.stays)
+        )
         if sum(not mover.track.parked for mover in movers) >= 10:
             break
     walkers = 0
     for _ in range(80):
         points = route(yard.walk(rng))
         stops = [(float(rng.uniform(6.0, 20.0)), float(rng.uniform(3.0, 9.0)))] if rng.random() < 0.35 else []
-        track = Track(points, start=float(rng.uniform(-16.0, PERIOD - 6.0)), speed=float(rng.uniform(1.0, 1.6)), stops=stops)
+        track = Track(
+            points, start=float(rng.uniform(-16.0, PERIOD - 6.0)), speed=float(rng.uniform(1.0, 1.6)), stops=stops
+        )
         walkers += admit(Person.any(rng), track)
         if walkers >= 18:
             break

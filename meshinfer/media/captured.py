@@ -33,7 +33,7 @@ def from_name(name: str) -> float | None:
 
 
 def from_mp4(file: BinaryIO, size: int) -> float | None:
-    """The movie's creation time, where it is set. Some cameras write local time here: it is taken as UTC all the same."""
+    """The movie's creation time, where it is set; UTC by the standard, even where a camera writes its local time."""
     for kind, start, end in _boxes(file, 0, size):
         if kind != b"moov":
             continue
@@ -67,7 +67,7 @@ def _boxes(file: BinaryIO, start: int, end: int) -> Iterator[tuple[bytes, int, i
 
 
 def from_exif(tiff: bytes) -> float | None:
-    """DateTimeOriginal of an EXIF block (what follows `Exif\\0\\0`), in its own time zone where it names one, else UTC."""
+    """DateTimeOriginal of an EXIF block (what follows `Exif\\0\\0`), in the zone it names, else UTC."""
     order = {b"II": "little", b"MM": "big"}.get(tiff[:2])
     if order is None:
         return None

@@ -10,7 +10,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 import trio
 
@@ -21,6 +21,9 @@ from meshinfer.media.scan import Seen, walk
 from meshinfer.media.source import SourceSpec, check_sources
 from meshinfer.model.catalog import Entry, SourceSummary, Unreadable
 from meshinfer.model.ids import ContentId
+
+if TYPE_CHECKING:
+    from trio_typing import TaskStatus  # the stubs that libp2p brings; trio's own types give way to them
 
 log = logging.getLogger(__name__)
 
@@ -104,7 +107,7 @@ class Catalog:
         self,
         changes: trio.MemorySendChannel[CatalogChange],
         *,
-        task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+        task_status: TaskStatus[None] = trio.TASK_STATUS_IGNORED,
     ) -> None:
         """Looks at the sources until it is cancelled. Ready at once: what it finds arrives in `changes`, in pieces."""
         async with trio.open_nursery() as nursery:
@@ -126,7 +129,7 @@ class Catalog:
         return self._snapshot
 
     def find(self, content: ContentId) -> tuple[Path, Entry] | None:
-        """Where that footage lies now: a real path inside its source, of a file that has not changed since it was hashed.
+        """Where that footage lies now: a real path inside its source, of a file unchanged since it was hashed.
 
         Asks the file system: best called in a thread.
         """
@@ -141,16 +144,13 @@ class Catalog:
     async def summary(self) -> tuple[SourceSummary, ...]:
         """One for each source, in the order they were given. Their sketches are empty."""
         for h in self._holdings.values():
-            if h.summary is None:
-                entries, unreadable = list(h.entries.values()), len(h.unreadable)
-                version = h.version
-                made = await trio.to_thread.run_sync(summarise, h.spec, h.labels, entries, unreadable)
-                h.keep(made, version)
+            if h.summary_of != h.version:
+                version, entries, unreadable = h.version, list(h.entries.values()), len(h.unreadable)
+                h.summary = await trio.to_thread.run_sync(summarise, h.spec, h.labels, entries, unreadable)
+                h.summary_of = version
         return tuple(h.summary for h in self._holdings.values() if h.summary is not None)
 
     async def _watch(self, holding: Holding, changes: trio.MemorySendChannel[CatalogChange]) -> None:
-        if self._cache is not None:
-            holding.remember(await trio.to_thread.run_sync(self._cache.load, holding.spec.name))
         while True:
             look, cost = await trio.to_thread.run_sync(self._look, holding)
             await self._book(holding, look, changes)
@@ -161,6 +161,8 @@ class Catalog:
     def _look(self, holding: Holding) -> tuple[Look, float]:
         began = time.thread_time()
         found = walk(holding.spec, trio.from_thread.check_cancelled)
+        if found.files and holding.is_blank and self._cache is not None:
+            holding.remember(self._cache.load(holding.spec.name))
         look = holding.look(found, self._wall(), time.monotonic())
         if look.forgotten and self._cache is not None:
             self._tell_cache(self._cache.drop, holding.spec.name, look.forgotten)
@@ -173,7 +175,9 @@ class Catalog:
             self._todo.pop((source, name), None)
         removed = holding.apply_look(look)
         self._unlist(removed.entries)
-        await self._send(changes, CatalogChange((), tuple((source, e.name) for e in removed.entries), removed.listed))
+        await self._send(
+            changes, CatalogChange((), tuple((source, e.name) for e in removed.entries), removed.unreadable)
+        )
         for i in range(0, len(look.cached), PIECE):
             await self._apply(holding, look.cached[i : i + PIECE], changes)
         jobs = [_Job(holding, name, seen) for name, seen in look.todo.items()]
@@ -206,7 +210,7 @@ class Catalog:
             self._note_progress()
 
     def _take(self) -> list[_Job]:
-        batch = []
+        batch: list[_Job] = []
         while self._todo and len(batch) < BATCH:
             key = next(iter(self._todo))
             job = self._todo.pop(key)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from pathlib import PurePosixPath
 from typing import NamedTuple
 
 from meshinfer.errors import MediaError
 from meshinfer.media.hashing import content_id
 from meshinfer.media.probe import probe
 from meshinfer.media.scan import Seen
-from meshinfer.media.sniff import HEAD, IMAGE_SUFFIXES, VIDEO_SUFFIXES, sniff
+from meshinfer.media.sniff import HEAD, expected_kind, sniff
 from meshinfer.media.source import SourceSpec
 from meshinfer.model.catalog import Entry, Unreadable
 
@@ -37,15 +36,14 @@ def examine(spec: SourceSpec, name: str, seen: Seen, check: Callable[[], object]
 
     path = spec.locate(name)
     if path is None:
-        return unreadable("gone, or a link that leads out of the source", final=False)
-    suffix = PurePosixPath(name).suffix.lower()
+        return Verdict(name, seen, None, final=False)  # gone since it was listed
     try:
         with path.open("rb") as file:
             if _seen(os.fstat(file.fileno())) != seen:
                 return unreadable("still being written", final=False, waiting=True)
-            kind = sniff(file.read(HEAD), suffix)
+            kind = sniff(file.read(HEAD), name)
             if kind is None:
-                expected = "video" if suffix in VIDEO_SUFFIXES else "image" if suffix in IMAGE_SUFFIXES else None
+                expected = expected_kind(name)
                 if expected is None or spec.kind not in (None, expected):
                     return Verdict(name, seen, None)
                 return unreadable(f"no {expected} of a known format" if seen.size else "is empty")

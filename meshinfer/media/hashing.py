@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from typing import BinaryIO, Final
+from io import BufferedReader
+from typing import Final
 
 from meshinfer.model.ids import ContentId
 
@@ -12,12 +13,12 @@ CHUNK: Final = 1 << 20
 """Bytes hashed at a time, without the interpreter's lock."""
 
 
-def content_id(file: BinaryIO, check: Callable[[], object]) -> ContentId:
-    """The first 32 hex digits of sha256 over the whole file. `check` is called between chunks, and may raise to stop."""
+def content_id(file: BufferedReader, check: Callable[[], object]) -> ContentId:
+    """The first 32 hex digits of sha256 over the whole file. `check` is called per chunk, and may raise to stop."""
     h = hashlib.sha256()
     buffer = memoryview(bytearray(CHUNK))
     file.seek(0)
-    while n := file.readinto(buffer):  # type: ignore[attr-defined]  # BinaryIO lacks what every binary file has
+    while n := file.readinto(buffer):
         check()
         h.update(buffer[:n])
     return ContentId(h.hexdigest()[:32])

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import NamedTuple
 
 from msgspec.structs import replace
 
 from meshinfer.media.examine import Verdict
 from meshinfer.media.scan import Seen, Walk
+from meshinfer.media.sniff import expected_kind
 from meshinfer.media.source import SourceSpec
 from meshinfer.model.catalog import Entry, SourceSummary, Unreadable
 from meshinfer.model.ids import digest_of
@@ -26,7 +28,7 @@ class Look(NamedTuple):
     cached: list[Verdict]
     todo: dict[str, Seen]
     """New or changed, and settled: to be examined."""
-    waiting: dict[str, Unreadable]
+    waiting: list[str]
     """New or changed, and perhaps still being written."""
     stale: list[str]
     """Entries whose file is gone or has changed."""
@@ -34,6 +36,13 @@ class Look(NamedTuple):
     refused: dict[str, Unreadable]
     forgotten: list[str]
     """Names in the cache whose files are gone."""
+
+
+class Unlisted(NamedTuple):
+    entries: list[Entry]
+    """Those that are gone or have changed."""
+    unreadable: tuple[Unreadable, ...]
+    """Newly listed as such."""
 
 
 class Holding:
@@ -44,6 +53,11 @@ class Holding:
         self.labels = {**labels, **spec.labels}
         self.entries: dict[str, Entry] = {}
         self.unreadable: dict[str, Unreadable] = {}
+        self.version = 0
+        """Grows with every change of the two."""
+        self.summary: SourceSummary | None = None
+        self.summary_of = -1
+        """The version that `summary` was made of."""
         self.walked = False
         self._settle = settle
         self._settled: dict[str, Seen] = {}
@@ -52,18 +66,21 @@ class Holding:
         self._looks = 0
         self._refused: dict[str, Unreadable] = {}
         self._known: dict[str, Known] = {}
-        self._summary: SourceSummary | None = None
 
     def remember(self, known: dict[str, Known]) -> None:
-        """What an earlier run found out: taken over by the first look, where size and time are still the same."""
+        """What was found out earlier: the next look takes it over where size and time are still the same."""
         self._known = known
+
+    @property
+    def is_blank(self) -> bool:
+        """At the start, and when a disk was away."""
+        return not self._settled
 
     def look(self, walk: Walk, wall: float, now: float) -> Look:
         """`wall`: Unix seconds; `now`: monotonic seconds."""
         files, self._looks = walk.files, self._looks + 1
         cached: list[Verdict] = []
         todo: dict[str, Seen] = {}
-        waiting: dict[str, Unreadable] = {}
         since, self._since = self._since, {}
         for name, seen in files.items():
             if self._settled.get(name) == seen:
@@ -82,13 +99,12 @@ class Holding:
                 todo[name] = seen
             else:
                 self._since[name] = (seen, first)
-                waiting[name] = Unreadable(self.spec.name, name, "still being written", waiting=True)
         gone = [n for n in [*self._settled, *self._retry, *since] if n not in files]
-        stale = [n for n in list(self.entries) if n not in files or n in todo or n in waiting]
+        stale = [n for n in list(self.entries) if n not in files or n in todo or n in self._since]
         # An empty folder may be a disk that is not mounted: what was known of its files is kept for when they are back.
-        known, self._known = self._known, {} if walk.whole else self._known
+        known, self._known = self._known, {}
         forgotten = sorted({*gone, *known}.difference(files)) if files else []
-        return Look(cached, todo, waiting, stale, gone, walk.refused, forgotten)
+        return Look(cached, todo, list(self._since), stale, gone, walk.refused, forgotten)
 
     def apply_look(self, look: Look) -> Unlisted:
         """Books all but `look.cached` and `look.todo`."""
@@ -100,10 +116,16 @@ class Holding:
         for name in self._refused.keys() - look.refused.keys():
             self.unreadable.pop(name, None)
         self._refused = look.refused
-        listed = [u for u in (*look.refused.values(), *look.waiting.values()) if self.unreadable.get(u.name) != u]
+        # Whatever else lies in a folder, a log say, may be written to all day: it is no footage, and not listed.
+        waiting = [
+            Unreadable(self.spec.name, name, "still being written", waiting=True)
+            for name in look.waiting
+            if (kind := expected_kind(name)) is not None and self.spec.kind in (None, kind)
+        ]
+        listed = [u for u in (*look.refused.values(), *waiting) if self.unreadable.get(u.name) != u]
         self.unreadable.update((u.name, u) for u in listed)
         if gone or listed or look.gone:
-            self._changed()
+            self.version += 1
         return Unlisted(gone, tuple(listed))
 
     def apply(self, verdicts: Iterable[Verdict]) -> tuple[list[Entry], list[Unreadable]]:
@@ -125,7 +147,7 @@ class Holding:
                 self.unreadable[name] = what
                 if what != before:
                     listed.append(what)
-        self._changed()
+        self.version += 1
         return added, listed
 
     def label(self, verdict: Verdict) -> Verdict:
@@ -141,18 +163,6 @@ class Holding:
 
     def _labelled(self, what: Entry | Unreadable) -> Entry | Unreadable:
         return replace(what, labels=self.labels) if isinstance(what, Entry) else what
-
-    @property
-    def summary(self) -> SourceSummary | None:
-        """The last one made."""
-        return self._summary
-
-    def _changed(self) -> None:
-        self._summary, self.version = None, self.version + 1
-
-    def keep(self, summary: SourceSummary, version: int) -> None:
-        """A summary made of `version`."""
-        self._summary = summary
 
 
 def summarise(spec: SourceSpec, labels: dict[str, str], entries: list[Entry], unreadable: int) -> SourceSummary:

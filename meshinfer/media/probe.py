@@ -44,7 +44,7 @@ class Probed(NamedTuple):
 
 
 def probe(path: Path, kind: Kind, name: str) -> Probed:
-    """Blocks. `name` is the entry's, which may hold the capture time. Raises MediaError with a reason for people; OSError."""
+    """Blocks. `name` is the entry's: it may hold the capture time. Raises MediaError with the reason, and OSError."""
     try:
         return _probe_image(path, name) if kind == "image" else _probe_video(path, name)
     except cv2.error as e:

@@ -2,7 +2,7 @@
 
 Rules
  1. Nothing outside the source: a link whose target lies elsewhere is listed as unreadable, and not opened.
- 2. A link to a folder is not followed: if it stays in the source, its files are found at their own place. So no circles.
+ 2. A link to a folder is not followed (no circles): if it stays in the source, its files are found where they are.
  3. Hidden names, and names of unfinished files, are passed over.
  4. The order is that of the names, folder by folder: the same on every run.
 """
@@ -61,7 +61,7 @@ class _Walk:
         self.refused: dict[str, Unreadable] = {}
 
     def folder(self, path: str, prefix: str, depth: int) -> None:
-        """`prefix`: the entry names' part up to here, with its slash. Raises OSError where the folder cannot be listed."""
+        """`prefix`: what entry names begin with here. Raises OSError where the folder cannot be listed."""
         self._check()
         with os.scandir(path) as listing:
             items = sorted(listing, key=lambda item: item.name)

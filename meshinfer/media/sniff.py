@@ -1,11 +1,12 @@
 """Which files are footage, told from their first bytes. A name only raises the expectation that a file is footage.
 
-A file is handed to a decoder only when its first bytes are those of a container or picture format listed here. Playlists
-and other text formats, which make a decoder open further files, are not listed on purpose.
+A file is handed to a decoder only when its first bytes are those of a container or picture format listed here.
+Playlists and other text formats, which make a decoder open further files, are left out on purpose.
 """
 
 from __future__ import annotations
 
+from pathlib import PurePosixPath
 from typing import Final
 
 from meshinfer.model.catalog import Kind
@@ -13,10 +14,12 @@ from meshinfer.model.catalog import Kind
 HEAD: Final = 4096
 """Bytes that `sniff` wants to see."""
 
-VIDEO_SUFFIXES: Final = frozenset(
-    ".mp4 .m4v .mov .avi .mkv .webm .mpg .mpeg .m2v .ts .mts .m2ts .flv .wmv .asf .ogv .3gp .3g2 .mxf .y4m".split()
+_VIDEO_NAMES: Final = (
+    ".mp4 .m4v .mov .avi .mkv .webm .mpg .mpeg .m2v .ts .mts .m2ts .flv .wmv .asf .ogv .3gp .3g2 .mxf .y4m"
 )
-IMAGE_SUFFIXES: Final = frozenset(".jpg .jpeg .jpe .png .bmp .webp .tif .tiff .jp2 .ppm .pgm .pnm".split())
+_IMAGE_NAMES: Final = ".jpg .jpeg .jpe .png .bmp .webp .tif .tiff .jp2 .ppm .pgm .pnm"
+VIDEO_SUFFIXES: Final = frozenset(_VIDEO_NAMES.split())
+IMAGE_SUFFIXES: Final = frozenset(_IMAGE_NAMES.split())
 
 _VIDEO: Final = (
     b"\x1aE\xdf\xa3",  # Matroska, WebM
@@ -41,13 +44,19 @@ _STILL_BRANDS: Final = frozenset({b"heic", b"heix", b"mif1", b"msf1", b"avif", b
 _AUDIO_BRANDS: Final = frozenset({b"M4A ", b"M4B ", b"M4P "})
 
 
-def sniff(head: bytes, suffix: str) -> Kind | None:
-    """`head`: the first `HEAD` bytes of the file; `suffix`: in lower case, for the formats whose first bytes are common."""
+def expected_kind(name: str) -> Kind | None:
+    """What the name of a file promises."""
+    suffix = PurePosixPath(name).suffix.lower()
+    return "video" if suffix in VIDEO_SUFFIXES else "image" if suffix in IMAGE_SUFFIXES else None
+
+
+def sniff(head: bytes, name: str) -> Kind | None:
+    """`head`: the first `HEAD` bytes of the file; `name`: its own, for formats whose first bytes say too little."""
     if head.startswith(_IMAGE) or (head[:4] == b"RIFF" and head[8:12] == b"WEBP"):
         return "image"
     if head[:2] == b"BM" and head[6:10] == b"\0\0\0\0":
         return "image"
-    if suffix in (".ppm", ".pgm", ".pnm") and head[:1] == b"P" and head[1:2] in b"123456":
+    if name.lower().endswith((".ppm", ".pgm", ".pnm")) and head[:1] == b"P" and head[1:2] in b"123456":
         return "image"
     if head[4:8] in _BOXES:
         brand = head[8:12] if head[4:8] == b"ftyp" else b""

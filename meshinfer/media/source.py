@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 from msgspec import Struct
@@ -41,7 +42,7 @@ def is_within(root: str, path: str) -> bool:
     return path.startswith(root.rstrip(os.sep) + os.sep)
 
 
-def check_sources(specs: tuple[SourceSpec, ...]) -> None:
+def check_sources(specs: Iterable[SourceSpec]) -> None:
     """Raises ConfigError for a source that cannot be read now, and for two of one name."""
     seen: set[str] = set()
     for spec in specs:

@@ -8,7 +8,7 @@ too.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 import msgspec
@@ -74,7 +74,7 @@ class Subscription:
         self._send, self._receive = trio.open_memory_channel[Event | str](BUFFER)
         self._following: set[PeerId] = set()
 
-    async def items(self) -> AsyncIterator[Event | str]:
+    async def items(self) -> AsyncGenerator[Event | str, None]:
         """Events, and now and then a notice (a sentence). Never ends by itself."""
         async with self._receive:
             async for item in self._receive:

@@ -27,9 +27,8 @@ class Holdings:
     def apply(self, change: CatalogChanged) -> list[ContentId]:
         """Take in a difference; the contents it touches, each once."""
         touched: dict[ContentId, None] = {}
-        for entry in change.removed:
-            old = self.entries.get((entry.source, entry.name))
-            if old is not None and old.content == entry.content:
+        for key in change.removed:
+            if old := self.entries.get(key):
                 self._remove(old)
                 touched[old.content] = None
         for entry in change.added:

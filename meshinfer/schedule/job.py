@@ -63,6 +63,10 @@ class JobState:
         return self.info.id
 
     @property
+    def name(self) -> str:
+        return self.info.name
+
+    @property
     def expires_at(self) -> float:
         return self.born + (self.info.spec.expires if self.info.spec else 0.0)
 

@@ -44,7 +44,8 @@ class CatalogChanged(Struct, frozen=True):
     """What lies here now, as a difference."""
 
     added: tuple[Entry, ...]
-    removed: tuple[Entry, ...] = ()
+    removed: tuple[tuple[str, str], ...] = ()
+    """(source, name)."""
     complete: bool = True
     """False while the first look is under way: until then an earlier manifest of ours is only added to."""
 

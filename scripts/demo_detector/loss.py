@@ -1,8 +1,8 @@
 """Which cells answer for which truth, and the loss.
 
-Assignment is task-aligned (TOOD, ICCV 2021): cells are ranked by score^0.5 * IoU^4 within the truth's middle, the best few
-are positive and their soft targets follow the rank. A small prior on size and distance carries the first steps, when every
-score and IoU is noise. Scores learn by varifocal loss (CVPR 2021), boxes by GIoU.
+Assignment is task-aligned (TOOD, ICCV 2021): cells within the truth's middle are ranked by score^0.5 * IoU^4, the best
+few are positive and their soft targets follow the rank. A small prior on size and distance carries the first steps,
+when every score and IoU is noise. Scores learn by varifocal loss (CVPR 2021), boxes by GIoU.
 """
 
 from __future__ import annotations
@@ -19,21 +19,29 @@ BOX_GAIN: Final = 2.5
 
 def overlaps(one: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
     """IoU and GIoU of boxes xyxy, broadcast over the leading axes."""
-    inner = (torch.minimum(one[..., 2:], other[..., 2:]) - torch.maximum(one[..., :2], other[..., :2])).clamp(0).prod(-1)
-    outer = (torch.maximum(one[..., 2:], other[..., 2:]) - torch.minimum(one[..., :2], other[..., :2])).clamp(0).prod(-1)
-    union = (one[..., 2:] - one[..., :2]).clamp(0).prod(-1) + (other[..., 2:] - other[..., :2]).clamp(0).prod(-1) - inner + 1e-6
+    inner = (
+        (torch.minimum(one[..., 2:], other[..., 2:]) - torch.maximum(one[..., :2], other[..., :2])).clamp(0).prod(-1)
+    )
+    outer = (
+        (torch.maximum(one[..., 2:], other[..., 2:]) - torch.minimum(one[..., :2], other[..., :2])).clamp(0).prod(-1)
+    )
+    union = (
+        (one[..., 2:] - one[..., :2]).clamp(0).prod(-1)
+        + (other[..., 2:] - other[..., :2]).clamp(0).prod(-1)
+        - inner
+        + 1e-6
+    )
     iou = inner / union
     return iou, iou - (outer - union) / (outer + 1e-6)
 
 
-@torch.no_grad()
 def assign(
     logits: Tensor, boxes: Tensor, centres: Tensor, strides: Tensor, truth: Tensor, classes: Tensor, real: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Positive cells of a batch.
 
-    `truth` [B, M, 4], `classes` [B, M] and `real` [B, M] (False for padding). Returns the index of each cell's truth [B, N], -1
-    where it has none, and its soft target [B, N].
+    `truth` [B, M, 4], `classes` [B, M] and `real` [B, M] (False for padding). Returns the index of each cell's truth
+    [B, N], -1 where it has none, and its soft target [B, N].
     """
     iou = overlaps(boxes[:, None], truth[:, :, None])[0]
     score = logits.sigmoid().gather(2, classes[:, None, :].expand(-1, logits.shape[1], -1)).transpose(1, 2)
@@ -65,8 +73,9 @@ def loss(
     real: Tensor,
     ignored: Tensor,
 ) -> tuple[Tensor, float, float]:
-    """The loss of a batch, and its score and box parts; `ignored` [B, M] marks truths that are neither asked for nor wrong."""
-    owner, soft = assign(logits, boxes, centres, strides, truth, classes, real)
+    """The loss of a batch, and its score and box parts; `ignored` [B, M] marks truths that are not asked for."""
+    with torch.no_grad():
+        owner, soft = assign(logits, boxes, centres, strides, truth, classes, real)
     positive = owner >= 0
     at = owner.clamp(min=0)
     target = torch.zeros_like(logits)

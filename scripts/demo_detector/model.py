@@ -16,7 +16,9 @@ INPUT: Final = (192, 320)
 def conv(inside: int, outside: int, kernel: int = 3, stride: int = 1) -> nn.Sequential:
     """Convolution, batch norm, ReLU."""
     return nn.Sequential(
-        nn.Conv2d(inside, outside, kernel, stride, kernel // 2, bias=False), nn.BatchNorm2d(outside), nn.ReLU(inplace=True)
+        nn.Conv2d(inside, outside, kernel, stride, kernel // 2, bias=False),
+        nn.BatchNorm2d(outside),
+        nn.ReLU(inplace=True),
     )
 
 
@@ -49,7 +51,6 @@ class Detector(nn.Module):
         self.classify = nn.ModuleList(nn.Conv2d(f, classes, 1) for _ in STRIDES)
         self.regress = nn.ModuleList(nn.Conv2d(f, 4, 1) for _ in STRIDES)
         for layer in self.classify:
-            assert isinstance(layer, nn.Conv2d) and layer.bias is not None
             nn.init.constant_(layer.bias, -4.6)
             nn.init.normal_(layer.weight, 0, 0.01)
         centres, strides = grid(INPUT)

@@ -36,7 +36,7 @@ METADATA: Final = {
     "author": "meshinfer",
     "version": "1",
     "description": (
-        "yard-demo: finds people and vehicles in the drawn yards of meshinfer's demo and tests, and is for nothing else. "
+        "yard-demo: finds people and vehicles in the drawn yards of meshinfer's demo and tests; it is for nothing else. "
         "For real footage take a real detector: yolox_nano, fastestdet, or a YOLO export."
     ),
 }
@@ -106,14 +106,15 @@ def batches(frames: Frames, labels: list[Boxes], steps: int, seed: int) -> Itera
 
 
 def fit(frames: Frames, labels: list[Boxes], steps: int, seed: int, out: Path, minutes: float) -> Detector:
-    """Train; returns the running mean of the weights. `minutes` > 0 ends earlier, with the rate following the clock."""
+    """Train; returns the running mean of the weights. With `minutes` > 0 the clock ends it, not `steps`."""
     torch.manual_seed(seed)
     net = Detector().to(memory_format=torch.channels_last)
     print(f"{sum(part.numel() for part in net.parameters())} parameters, {len(frames)} frames", flush=True)
     weights = [part for part in net.parameters() if part.ndim > 1]
     others = [part for part in net.parameters() if part.ndim <= 1]
     optimiser = torch.optim.AdamW([{"params": weights, "weight_decay": 0.02}, {"params": others, "weight_decay": 0.0}])
-    mean, began, running = copy.deepcopy(net), time.monotonic(), 0.0
+    mean: Detector = copy.deepcopy(net)
+    began, running = time.monotonic(), 0.0
     for step, (images, truth, classes, real, ignored) in enumerate(batches(frames, labels, steps, seed)):
         passed = (time.monotonic() - began) / 60 / minutes if minutes else step / steps
         if passed >= 1.0:
@@ -125,7 +126,7 @@ def fit(frames: Frames, labels: list[Boxes], steps: int, seed: int, out: Path, m
             logits, boxes = net(images)
         value, scores, sides = loss(logits, boxes, net.centres, net.strides, truth, classes, real, ignored)
         optimiser.zero_grad(set_to_none=True)
-        value.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        value.backward()
         torch.nn.utils.clip_grad_norm_(net.parameters(), 10.0)
         optimiser.step()
         keep = min(0.998, (1 + step) / (10 + step))
@@ -136,7 +137,10 @@ def fit(frames: Frames, labels: list[Boxes], steps: int, seed: int, out: Path, m
         if step % 100 == 99:
             spent = time.monotonic() - began
             rate = (step + 1) * BATCH / spent
-            print(f"{spent / 60:5.1f} min step {step + 1} loss {running:.3f} ({scores:.3f} {sides:.3f}) {rate:.0f} img/s", flush=True)
+            print(
+                f"{spent / 60:5.1f} min step {step + 1} loss {running:.3f} ({scores:.3f} {sides:.3f}) {rate:.0f} img/s",
+                flush=True,
+            )
         if step % 1000 == 999:
             export(mean, out)
     return mean

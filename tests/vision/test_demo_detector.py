@@ -19,7 +19,8 @@ ROOT = Path(__file__).resolve().parents[2]
 def bench() -> ModuleType:
     """The bench, whose decoding of the model is independent of meshinfer's own."""
     spec = importlib.util.spec_from_file_location("bench_demo_detector", ROOT / "scripts" / "bench_demo_detector.py")
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -34,9 +35,11 @@ def test_recall_and_precision_on_held_out_scenes(bench: ModuleType, tmp_path: Pa
         truths += [truth for _, truth in pairs]
     result = score(found, truths)
     assert result.truths > 80
-    assert result.recall >= 0.93 and result.precision >= 0.88, result
+    assert result.recall >= 0.93, result
+    assert result.precision >= 0.88, result
     for part in result.by_label.values():
-        assert part.recall >= 0.90 and part.precision >= 0.85, result
+        assert part.recall >= 0.90, result
+        assert part.precision >= 0.85, result
 
 
 def test_the_file_is_small_and_says_what_it_is(bench: ModuleType) -> None:
@@ -58,5 +61,6 @@ def test_the_layout_is_yolov8s(bench: ModuleType) -> None:
     assert (output.name, output.shape) == ("output0", [1, 6, cells])
     rows = session.run(None, {"images": np.full((1, 3, 192, 320), 114 / 255, np.float32)})[0]
     assert rows.shape == (1, 6, cells)
-    assert np.all((rows[:, 4:] >= 0) & (rows[:, 4:] <= 1)) and np.all(rows[:, 2:4] >= 0)
+    assert np.all((rows[:, 4:] >= 0) & (rows[:, 4:] <= 1))
+    assert np.all(rows[:, 2:4] >= 0)
     assert rows[:, 4:].max() < 0.4, "an empty picture must show nothing"

@@ -12,6 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import libp2p.pubsub.pubsub as pubsub
 import trio
@@ -106,6 +107,7 @@ class GuardedPubsub(pubsub.Pubsub):
         self._deliver = deliver
         self._lost = lost
         self._counters = counters
+        self._writing: WeakKeyDictionary[Any, trio.Lock] = WeakKeyDictionary()
         self._by_forwarder = Buckets(FORWARDER_RATE)
         self._by_origin = Buckets(ORIGIN_RATE)
         for topic in topics:
@@ -132,6 +134,13 @@ class GuardedPubsub(pubsub.Pubsub):
             return True
         self._counters["gossip_dropped_origin_rate"] += 1
         return False
+
+    async def write_msg(self, stream: Any, rpc_msg: rpc_pb2.RPC) -> bool:
+        """One writer at a time. 0.8.1 replays recent messages beside the sending loop, and yamux writes above 64 KiB are
+        several frames: two at once leave garbage on the stream, and the replay repeats it on the next one."""
+        async with self._writing.setdefault(stream, trio.Lock()):
+            written: bool = await super().write_msg(stream, rpc_msg)
+        return written
 
     def notify_subscriptions(self, publish_message: rpc_pb2.Message) -> None:
         if publish_message.from_id != self.my_id.to_bytes():

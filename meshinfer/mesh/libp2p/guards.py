@@ -36,7 +36,8 @@ swarm_connection.logging = logging.getLogger("libp2p.network.connection")
 
 def silence() -> None:
     """libp2p logs every peer that hangs up as an error. What matters of it is in our counters."""
-    logging.getLogger("libp2p").setLevel(logging.CRITICAL + 1)
+    for name in ("libp2p", "multiaddr"):
+        logging.getLogger(name).setLevel(logging.CRITICAL + 1)
 
 
 class Supervisor:

@@ -32,7 +32,7 @@ from multiaddr import Multiaddr
 from meshinfer.errors import MeshError
 from meshinfer.mesh.addresses import Address, parse_address
 from meshinfer.mesh.libp2p.guards import GuardedSwarm
-from meshinfer.mesh.libp2p.muxer import watched_yamux
+from meshinfer.mesh.libp2p.muxer import WatchedYamux
 from meshinfer.mesh.libp2p.transport import CountingTCP
 
 UPGRADE_TIMEOUT = 5.0
@@ -52,7 +52,7 @@ def build_swarm(seed: bytes, tcp: CountingTCP, swarm_key: bytes | None, counters
         store,
         TransportUpgrader(
             secure_transports_by_protocol={NOISE: Noise(keys, noise_privkey=create_noise_key_pair().private_key)},
-            muxer_transports_by_protocol={TProtocol(YAMUX): watched_yamux(counters)},
+            muxer_transports_by_protocol={TProtocol(YAMUX): WatchedYamux},
         ),
         [tcp],
         retry_config=RetryConfig(max_retries=0),

@@ -123,6 +123,7 @@ class Libp2pMesh:
             await stream.reset()
             raise
         await stream.close()
+        self._nursery.start_soon(stream.linger)
 
     def know(self, addresses: tuple[str, ...]) -> None:
         found: dict[PeerId, list[str]] = {}
@@ -157,6 +158,7 @@ class Libp2pMesh:
                 await self._gossip.subscribe(topic)
             self._addresses = advertised(await listen_on(self._swarm, listen), interfaces(), self.me)
             async with trio.open_nursery() as nursery:
+                self._nursery = nursery
                 await nursery.start(self._dialer.run)
                 nursery.start_soon(self._keep_house)
                 try:
@@ -267,8 +269,12 @@ class Libp2pMesh:
             self._counters[f"serve_{protocol}_crashed"] += 1
             log.exception("the handler of %s streams failed on one from %s", protocol, peer)
         finally:
+            if done:
+                await stream.close()
+                await stream.linger()
+            else:
+                await stream.reset()
             _release(self._streams, peer)
-            await (stream.close() if done else stream.reset())
 
     def _deliver(self, topic: str, origin: bytes, data: bytes) -> None:
         try:

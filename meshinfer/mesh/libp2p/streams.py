@@ -19,6 +19,7 @@ OPEN_TIMEOUT = 5.0
 SEND_TIMEOUT = 10.0
 RECEIVE_TIMEOUT = 60.0
 CLOSE_TIMEOUT = 2.0
+LINGER_TIMEOUT = 10.0
 """Seconds. A peer whose user thinks for a minute has no business holding a stream."""
 
 END = b"\xff\xff\xff\xff"
@@ -72,6 +73,14 @@ class FramedStream:
             scope.shield = True
             await self.finish()
             await self._raw.close()
+            return
+        await self.reset()
+
+    async def linger(self) -> None:
+        """After `close`: take what the other side still sends, to its end, so that yamux forgets the stream."""
+        with trio.move_on_after(LINGER_TIMEOUT), suppress(MeshError, MessageTooBig):
+            while await self.receive() is not None:
+                pass
             return
         await self.reset()
 

@@ -38,19 +38,19 @@ class Socket(TrioTCPStream):
         super().__init__(stream)
         self.closed = trio.Event()
         self.heard = False
-        self._counters = counters
+        self.counters = counters
         self._sockets = sockets
         sockets.add(self)
 
     async def read(self, n: int | None = None) -> bytes:
         data: bytes = await super().read(n)
         self.heard = True
-        self._counters["bytes_in"] += len(data)
+        self.counters["bytes_in"] += len(data)
         return data
 
     async def write(self, data: bytes) -> None:
         await super().write(data)
-        self._counters["bytes_out"] += len(data)
+        self.counters["bytes_out"] += len(data)
 
     async def close(self) -> None:
         self.cut()

@@ -1,0 +1,192 @@
+"""Processes: a peer that runs until it is told to stop, and a guest that lives as long as one command."""
+
+from __future__ import annotations
+
+import signal
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import trio
+
+from meshinfer.config import Config
+from meshinfer.detect.shelf import Shelf
+from meshinfer.errors import ConfigError, MeshError, MeshInferError
+from meshinfer.home import make_home, socket_path
+from meshinfer.mesh.identity import Identity, ephemeral, load_or_create
+from meshinfer.mesh.swarm_key import parse_swarm_key
+from meshinfer.node.lock import hold
+from meshinfer.node.node import Node, models_folder
+from meshinfer.store import Database
+
+DATABASE = "meshinfer.db"
+JOIN_PATIENCE = 20.0
+
+
+def run(config: Config, *, say: Callable[[str], None], on_ready: Callable[[dict[str, Any]], None]) -> None:
+    """Be a peer until SIGINT or SIGTERM. Raises MeshInferError for what the user can mend."""
+    make_home(config.home)
+    with hold(config.home):
+        identity = load_or_create(config.home / "identity.key")
+        _unwrapped(trio.run, _until_signal, config, identity, say, on_ready)
+
+
+async def _until_signal(
+    config: Config, identity: Identity, say: Callable[[str], None], on_ready: Callable[[dict[str, Any]], None]
+) -> None:
+    async with trio.open_nursery() as nursery:
+        with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+            peer = _Peer(config, identity, say, on_ready)
+            nursery.start_soon(peer.run, nursery.cancel_scope)
+            async for _ in signals:
+                say("stopping")
+                peer.stop()
+                break
+        # A second signal ends the process in the usual way.
+
+
+class _Peer:
+    """Staged: the node's services end first, then its work is put away, then the mesh closes, last the store."""
+
+    def __init__(
+        self,
+        config: Config,
+        identity: Identity,
+        say: Callable[[str], None],
+        on_ready: Callable[[dict[str, Any]], None],
+        *,
+        is_guest: bool = False,
+    ) -> None:
+        self.config, self.identity, self.say, self.on_ready, self.is_guest = config, identity, say, on_ready, is_guest
+        self._stopping = trio.Event()
+
+    def stop(self) -> None:
+        self._stopping.set()
+
+    async def run(self, scope: trio.CancelScope | None = None) -> None:
+        from meshinfer.mesh.libp2p import open_mesh  # takes half a second: after the checks that may fail
+
+        config, settings = self.config, self.config.mesh
+        shelf = Shelf(models_folder(config.home))
+        db = await trio.to_thread.run_sync(Database.open, config.home / DATABASE)
+        try:
+            async with open_mesh(
+                self.identity,
+                listen=settings.listen,
+                mesh=settings.name,
+                bootstrap=settings.bootstrap,
+                swarm_key=_swarm_key(settings.swarm_key),
+            ) as mesh:
+                node = Node(config, self.identity, mesh, db, shelf, say=self.say, guest=self.is_guest)
+                try:
+                    async with trio.open_nursery() as services:
+                        await services.start(node.serve)
+                        if self.is_guest:
+                            await _join(node)
+                        self.on_ready(node.status())
+                        await _either(node.stop, self._stopping)
+                        services.cancel_scope.cancel()
+                finally:
+                    await node.close()
+        finally:
+            db.close()
+        if scope is not None:
+            scope.cancel()
+
+
+async def _either(a: trio.Event, b: trio.Event) -> None:
+    async with trio.open_nursery() as nursery:
+
+        async def one(event: trio.Event) -> None:
+            await event.wait()
+            nursery.cancel_scope.cancel()
+
+        nursery.start_soon(one, a)
+        nursery.start_soon(one, b)
+
+
+async def _join(node: Node) -> None:
+    """Wait until a peer is connected and has told what it knows. Raises MeshError."""
+    with trio.move_on_after(JOIN_PATIENCE) as waiting:
+        while not await _told(node):
+            await trio.sleep(0.05)
+    if waiting.cancelled_caught:
+        causes = "; ".join(f"{u.addresses[0]}: {u.error}" for u in node.mesh.unreached().values())
+        raise MeshError(f"no bootstrap peer could be reached in {JOIN_PATIENCE:.0f} s ({causes or 'none answered'})")
+
+
+async def _told(node: Node) -> bool:
+    for peer in sorted(node.mesh.peers):
+        with suppress(MeshInferError, trio.TooSlowError):
+            await node.sync.with_peer(peer)
+            return True
+    return False
+
+
+@contextmanager
+def guest(config: Config) -> Iterator[Path]:
+    """Join the mesh for as long as the context lasts, with an identity and a folder of its own; the control socket's
+    path.
+    """
+    with tempfile.TemporaryDirectory(prefix="meshinfer-") as folder:
+        home = Path(folder)
+        here = msgspec.structs.replace(config, home=home, source=())
+        joined: dict[str, Any] = {}
+        ready = threading.Event()
+
+        def on_ready(status: dict[str, Any]) -> None:
+            joined["status"] = status
+            ready.set()
+
+        async def main() -> None:
+            peer = _Peer(here, ephemeral(), lambda text: None, on_ready, is_guest=True)
+            joined["stop"] = (trio.lowlevel.current_trio_token(), peer.stop)
+            await peer.run()
+
+        def thread() -> None:
+            try:
+                _unwrapped(trio.run, main)
+            except BaseException as e:  # noqa: BLE001  raised again in the thread that waits
+                joined["error"] = e
+            finally:
+                ready.set()
+
+        worker = threading.Thread(target=thread, name="guest", daemon=True)
+        worker.start()
+        try:
+            ready.wait()
+            if "error" in joined:
+                raise joined["error"]
+            yield socket_path(home)
+        finally:
+            if worker.is_alive() and "stop" in joined:
+                token, stop = joined["stop"]
+                with suppress(trio.RunFinishedError):
+                    token.run_sync_soon(stop)
+            worker.join(10.0)
+
+
+def _swarm_key(path: Path | None) -> bytes | None:
+    if path is None:
+        return None
+    try:
+        return parse_swarm_key(path.read_text())
+    except OSError as e:
+        raise ConfigError(f"{path}: the swarm key cannot be read: {e.strerror}") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path}: not a swarm key: no text") from None
+
+
+def _unwrapped(function: Callable[..., object], *args: object) -> None:
+    """Trio's nurseries wrap errors in groups; the first of ours is what the user should read."""
+    try:
+        function(*args)
+    except* MeshInferError as group:
+        error: BaseException = group
+        while isinstance(error, BaseExceptionGroup):
+            error = error.exceptions[0]
+        raise error from None

@@ -1,0 +1,257 @@
+"""What the owner can ask of a node: one method a call of docs/CONTROL.md."""
+
+from __future__ import annotations
+
+import base64
+import re
+import time
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import trio
+
+from meshinfer.errors import ConfigError, MeshError, ModelError, ProtocolError
+from meshinfer.model.detection import Cursor
+from meshinfer.model.facts import Cancel
+from meshinfer.model.ids import PeerId, digest_of
+from meshinfer.model.job import JobOrder, JobSpec, job_id, pack_spec
+from meshinfer.model.jobfile import read_spec
+from meshinfer.node.follow import Follower
+from meshinfer.node.subscription import Filter, Subscription
+from meshinfer.node.views import View, event_view, job_view, missing_view, name_of, peers_view, verdict_view
+from meshinfer.schedule.progress import progress
+from meshinfer.wire.messages import Ask, CatalogPage, Events, Picture, ResultsEnd, ResultsOf, Tasks
+
+if TYPE_CHECKING:
+    from meshinfer.node.control import Call
+    from meshinfer.node.node import Node
+
+Args = dict[str, Any]
+Answers = AsyncGenerator[dict[str, Any], None]
+
+_AGO = re.compile(r"^(\d+(?:\.\d+)?)(s|m|h|d)?$")
+_SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, None: 1.0}
+PUBLISH_PATIENCE = 15.0
+
+
+class Calls:
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._follower = Follower(node.driver, node.questions)
+
+    def table(self) -> dict[str, Call]:
+        return {
+            "status": self.status,
+            "peers": self.peers,
+            "catalog": self.catalog,
+            "publish": self.publish,
+            "dry_run": self.dry_run,
+            "cancel": self.cancel,
+            "jobs": self.jobs,
+            "job": self.job,
+            "follow": self.follow,
+            "subscribe": self.subscribe,
+            "results": self.results,
+            "models": self.models,
+            "model_add": self.model_add,
+            "shutdown": self.shutdown,
+        }
+
+    async def status(self, args: Args) -> Answers:
+        yield {"end": self._node.status()}
+
+    async def peers(self, args: Args) -> Answers:
+        yield {"end": {"peers": peers_view(self._node.driver.state, self._node.seen, trio.current_time())}}
+
+    async def shutdown(self, args: Args) -> Answers:
+        yield {"end": {}}
+        self._node.stop.set()
+
+    # ---- jobs --------------------------------------------------------------------------------------------------------
+
+    async def _order(self, args: Args) -> tuple[JobSpec, JobOrder]:
+        spec = read_spec(args.get("spec") or {})
+        digest = await self._node.resolve(spec)
+        packed, nonce = pack_spec(spec), self._node.nonce()
+        return spec, JobOrder(job_id(packed, digest, nonce), packed, digest, nonce, time.time())
+
+    async def publish(self, args: Args) -> Answers:
+        spec, order = await self._order(args)
+        state = self._node.driver.state
+        self._node.records.state(order)
+        with trio.move_on_after(PUBLISH_PATIENCE):
+            while order.id not in state.jobs:
+                await self._node.driver.changed()
+        if order.id not in state.jobs:
+            raise ConfigError("the job could not be written down: see `meshinfer status`")
+        await self._node.spread()
+        said = {"job": order.id, "name": spec.name, "model": spec.model, "digest": order.model}
+        yield {"end": {**said, "peers": len(state.connected)}}
+
+    async def dry_run(self, args: Args) -> Answers:
+        spec, order = await self._order(args)
+        verdicts, missing = await self._follower.ask_all(Ask(spec=order.spec, model=order.model))
+        state = self._node.driver.state
+        views = [verdict_view(state, peer, v) for peer, v in sorted(verdicts.items())]
+        end = {"model": spec.model, "digest": order.model, "verdicts": views, "missing": missing_view(state, missing)}
+        yield {"end": end}
+
+    async def cancel(self, args: Args) -> Answers:
+        job = self._follower.find(str(args.get("job", "")))
+        self._node.records.state(Cancel(job.id, str(args.get("why") or "by its owner")[:500]))
+        with trio.move_on_after(PUBLISH_PATIENCE):
+            while job.cancelled is None:
+                await self._node.driver.changed()
+        await self._node.spread()
+        yield {"end": {"job": job.id, "name": job.name}}
+
+    async def jobs(self, args: Args) -> Answers:
+        state, now = self._node.driver.state, trio.current_time()
+        jobs = sorted(state.jobs.values(), key=lambda job: (job.born, job.id), reverse=True)
+        yield {"end": {"jobs": [job_view(state, job, now) for job in jobs[:200]]}}
+
+    async def job(self, args: Args) -> Answers:
+        yield {"end": await self._follower.describe(self._follower.find(str(args.get("job", ""))))}
+
+    async def follow(self, args: Args) -> Answers:
+        view: View = {}
+        async with aclosing(self._follower.follow(self._follower.find(str(args.get("job", ""))))) as views:
+            async for view in views:
+                yield {"data": {"progress": view}}
+        yield {"end": {"summary": view}}
+
+    # ---- what is held, what was found --------------------------------------------------------------------------------
+
+    async def catalog(self, args: Args) -> Answers:
+        state = self._node.driver.state
+        peers = [state.me, *(sorted(state.connected) if args.get("all") else ())]
+        entries, missing = 0, {}
+        for peer in peers:
+            try:
+                async with aclosing(self._node.questions.catalog_of(peer)) as pages:
+                    async for page in pages:
+                        entries += len(page.entries)
+                        for line in _catalog_lines(page, peer, name_of(state, peer)):
+                            yield line
+            except (MeshError, ProtocolError) as e:
+                missing[peer] = str(e)
+        yield {"end": {"entries": entries, "missing": missing_view(state, missing)}}
+
+    async def subscribe(self, args: Args) -> Answers:
+        node = self._node
+        ago, cursor = _since(args.get("since"))
+        labels = args.get("label") or []
+        wanted = Filter(
+            job=self._follower.find(args["job"]).id if args.get("job") else None,
+            labels=tuple(labels if isinstance(labels, list) else [labels]),
+            min_score=float(args.get("min_score") or 0.0),
+            source=args.get("source") or None,
+            peer=args.get("peer") or None,
+        )
+        subscription = Subscription(node.mesh, node.hub, node.archive, wanted=wanted, ago=ago, cursor=cursor)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(subscription.serve)
+            async with aclosing(subscription.items()) as items:
+                async for item in items:
+                    if isinstance(item, str):
+                        yield {"data": {"notice": item}}
+                    else:
+                        yield {"data": {"event": event_view(node.driver.state, item)}}
+
+    async def results(self, args: Args) -> Answers:
+        node, state = self._node, self._node.driver.state
+        job = self._follower.find(str(args.get("job", "")))
+        ask = ResultsOf(job.id, min(64, int(args.get("annotate") or 0)))
+        now = progress(state, job, trio.current_time())
+        missing: dict[PeerId, str] = dict.fromkeys(now.missing, "not connected")
+        refused: list[PeerId] = []
+        digests: list[str] = []
+        for peer in sorted(now.shares):
+            if peer in missing:
+                continue
+            if peer != state.me and peer not in state.connected:
+                if any(winner == peer for winner in now.winners.values()):
+                    missing[peer] = "not connected"
+                continue
+            name = name_of(state, peer)
+            try:
+                async with aclosing(node.findings.of(peer, ask)) as messages:
+                    async for message in messages:
+                        match message:
+                            case Tasks():
+                                for report in message.tasks:
+                                    if now.winners.get(report.task, peer) == peer:
+                                        digests.append(f"{report.content}:{report.digest}")
+                                        said = msgspec.structs.asdict(report)
+                                        yield {"data": {"task": {**said, "peer": peer, "peer_name": name}}}
+                            case Events():
+                                for event in message.events:
+                                    if now.winners.get(event.task, peer) == peer:
+                                        yield {"data": {"event": event_view(state, event)}}
+                            case Picture():
+                                yield {"data": {"picture": _picture(peer, name, message)}}
+                            case ResultsEnd():
+                                if message.pixels_refused:
+                                    refused.append(peer)
+            except (MeshError, ProtocolError) as e:
+                missing[peer] = str(e)
+        view = job_view(state, job, trio.current_time())
+        yield {
+            "end": {
+                "job": view,
+                "partial": bool(missing) or view["state"] not in ("done", "cancelled", "expired"),
+                "missing": missing_view(state, missing),
+                "pixels_refused": [{"peer": p, "name": name_of(state, p)} for p in refused],
+                "digest": digest_of(sorted(digests)),
+            }
+        }
+
+    # ---- models ------------------------------------------------------------------------------------------------------
+
+    async def models(self, args: Args) -> Answers:
+        cards = await trio.to_thread.run_sync(self._node.shelf.list)
+        yield {"end": {"models": [msgspec.to_builtins(card) for card in cards]}}
+
+    async def model_add(self, args: Args) -> Answers:
+        file = Path(str(args.get("file", "")))
+        if not await trio.Path(file).is_file():
+            raise ModelError(f"{file}: no such file; give the path of an .onnx file")
+        card = await trio.to_thread.run_sync(
+            lambda: self._node.shelf.add(file, args.get("name") or None, args.get("version") or None)
+        )
+        await self._node.models_changed()
+        yield {"end": {"model": msgspec.to_builtins(card)}}
+
+
+def _catalog_lines(page: CatalogPage, peer: PeerId, name: str) -> list[dict[str, Any]]:
+    who = {"peer": peer, "peer_name": name}
+    return [
+        *({"data": {"entry": {**who, **msgspec.structs.asdict(entry)}}} for entry in page.entries),
+        *({"data": {"unreadable": {**who, **msgspec.structs.asdict(bad)}}} for bad in page.unreadable),
+    ]
+
+
+def _picture(peer: PeerId, name: str, picture: Picture) -> dict[str, Any]:
+    return {
+        "peer": peer,
+        "peer_name": name,
+        "source": picture.source,
+        "entry": picture.entry,
+        "frame": picture.frame,
+        "jpeg_base64": base64.b64encode(picture.jpeg).decode(),
+    }
+
+
+def _since(text: object) -> tuple[float, Cursor | None]:
+    """`10m` -> seconds; `peer/incarnation/n` -> a cursor. Raises ConfigError."""
+    if not text:
+        return 0.0, None
+    if match := _AGO.match(str(text)):
+        return float(match[1]) * _SECONDS[match[2]], None
+    parts = str(text).split("/")
+    if len(parts) == 3 and parts[1].isdigit() and parts[2].isdigit():
+        return 0.0, Cursor(PeerId(parts[0]), int(parts[1]), int(parts[2]))
+    raise ConfigError(f"--since {text}: give a time such as 10m, or an event's cursor (peer/incarnation/n)")

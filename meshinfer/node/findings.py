@@ -1,0 +1,149 @@
+"""Everything a peer found in a job: its task reports, its events in order, and annotated frames where its owner lets
+them go.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from pathlib import Path
+
+import cv2
+import trio
+
+from meshinfer.errors import MediaError, MeshError, ProtocolError
+from meshinfer.media.catalog import Catalog
+from meshinfer.media.draw import annotate
+from meshinfer.media.frames import read_frame
+from meshinfer.mesh.api import Mesh, Stream
+from meshinfer.model.catalog import Entry
+from meshinfer.model.detection import Event
+from meshinfer.model.ids import JobId, PeerId
+from meshinfer.node.replay import check_origin, event_pages
+from meshinfer.store import EventLog, ResultKey, TaskTable, result_key
+from meshinfer.wire.codec import encode
+from meshinfer.wire.messages import (
+    Events,
+    Picture,
+    ResultsEnd,
+    ResultsMessage,
+    ResultsOf,
+    TaskReport,
+    Tasks,
+    read_results,
+    read_results_of,
+)
+
+PROTOCOL = "results"
+PATIENCE = 20.0
+CHUNK = 500
+TASKS_A_PAGE = 200
+MAX_MESSAGES = 1_000_000
+JPEG_BYTES = 190 * 1024
+
+
+class Findings:
+    def __init__(
+        self,
+        mesh: Mesh,
+        events: EventLog,
+        tasks: TaskTable,
+        catalog: Catalog,
+        incarnation: int,
+        *,
+        share_pixels: bool,
+    ) -> None:
+        self._mesh, self._events, self._tasks, self._catalog = mesh, events, tasks, catalog
+        self._incarnation, self._share_pixels = incarnation, share_pixels
+        mesh.serve(PROTOCOL, self._answer)
+
+    async def of(self, peer: PeerId, ask: ResultsOf) -> AsyncGenerator[ResultsMessage, None]:
+        """A peer's findings, ended by `ResultsEnd`. Raises MeshError or ProtocolError."""
+        if peer == self._mesh.me:
+            async for message in self._own(ask, with_pictures=True):
+                yield message
+            return
+        async with self._mesh.open(peer, PROTOCOL) as stream:
+            await stream.send(encode(ask))
+            for _ in range(MAX_MESSAGES):
+                data = None
+                with trio.move_on_after(PATIENCE) as waiting:
+                    data = await stream.receive()
+                if waiting.cancelled_caught:
+                    raise MeshError("stopped answering")
+                message = read_results(data or b"")
+                if isinstance(message, Events):
+                    check_origin(message, peer)
+                yield message
+                if isinstance(message, ResultsEnd):
+                    return
+        raise ProtocolError("results without end")
+
+    async def _answer(self, stream: Stream) -> None:
+        ask = read_results_of(await stream.receive() or b"")
+        async for message in self._own(ask, with_pictures=self._share_pixels):
+            await stream.send(encode(message))
+
+    async def _own(self, ask: ResultsOf, *, with_pictures: bool) -> AsyncGenerator[ResultsMessage, None]:
+        rows = await trio.to_thread.run_sync(self._tasks.of_job, ask.job)
+        for i in range(0, len(rows), TASKS_A_PAGE):
+            yield Tasks(
+                tuple(
+                    TaskReport(
+                        r.task, r.source, r.entry, r.content, r.state, r.analysed, r.detections, r.digest or "",
+                        (r.error or "")[:500],
+                    )
+                    for r in rows[i : i + TASKS_A_PAGE]
+                )
+            )  # fmt: skip
+        best: list[Event] = []
+        after: ResultKey | None = None
+        while True:
+            chunk = await trio.to_thread.run_sync(self._chunk, ask.job, after)
+            if not chunk:
+                break
+            after = result_key(chunk[-1])
+            for page in event_pages(chunk):
+                yield Events(self._incarnation, page)
+            if ask.pictures and with_pictures:
+                best = _spread([*best, *chunk], ask.pictures)
+        for event in best:
+            picture = await trio.to_thread.run_sync(self._picture, event)
+            if picture is not None:
+                yield picture
+        yield ResultsEnd(pixels_refused=bool(ask.pictures) and not with_pictures)
+
+    def _chunk(self, job: JobId, after: ResultKey | None) -> list[Event]:
+        return self._events.of_tasks(job, None, after=after, limit=CHUNK)
+
+    def _picture(self, event: Event) -> Picture | None:
+        """In a worker thread."""
+        found: tuple[Path, Entry] | None = self._catalog.find(event.content)
+        if found is None:
+            return None
+        path, entry = found
+        try:
+            image = annotate(read_frame(path, entry.kind, event.frame), event.detections)
+        except MediaError:
+            return None
+        for quality in (90, 75, 50, 25):
+            ok, jpeg = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])
+            if ok and jpeg.nbytes <= JPEG_BYTES:
+                return Picture(event.source, event.entry, event.frame, jpeg.tobytes())
+        return None
+
+
+def _spread(events: list[Event], n: int) -> list[Event]:
+    """n of them: the richest of each entry first, in the order of entry and frame."""
+    by_entry: dict[tuple[str, str], list[Event]] = {}
+    for event in events:
+        by_entry.setdefault((event.source, event.entry), []).append(event)
+    ranked = [
+        sorted(group, key=lambda e: (-len(e.detections), -max(d.score for d in e.detections), e.frame))
+        for group in by_entry.values()
+    ]
+    picked: list[Event] = []
+    for turn in range(max(map(len, ranked), default=0)):
+        picked += [group[turn] for group in ranked if turn < len(group)]
+        if len(picked) >= n:
+            break
+    return sorted(picked[:n], key=lambda e: (e.source, e.entry, e.frame))

@@ -1,0 +1,113 @@
+"""A job as people watch it: the records this peer has, and what each peer answers when asked."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+
+import trio
+
+from meshinfer.errors import ConfigError, MeshError, ProtocolError
+from meshinfer.model.ids import JobId, PeerId
+from meshinfer.node.driver import Driver
+from meshinfer.node.questions import Questions
+from meshinfer.node.views import View, is_over, job_view
+from meshinfer.schedule.job import JobState
+from meshinfer.wire.messages import Ask, Verdict
+
+REFRESH = 0.2
+"""Seconds between two views: five a second is as much as people see."""
+
+ASK_AGAIN = 2.0
+SILENCE = 5.0
+"""Seconds that a finished job waits for connected peers that have not said whether they hold more of it."""
+
+NOBODY = 10.0
+"""Seconds after which a job that nobody takes up is given up on by whoever follows it; it stays published."""
+
+
+class Follower:
+    def __init__(self, driver: Driver, questions: Questions) -> None:
+        self._driver, self._questions = driver, questions
+
+    def find(self, text: str) -> JobState:
+        """By id, by a prefix that one id has, or by name (the newest). Raises ConfigError."""
+        jobs = self._driver.state.jobs
+        if job := jobs.get(JobId(text)):
+            return job
+        matches = [job for job in jobs.values() if text and job.id.startswith(text)]
+        if len(matches) > 1:
+            raise ConfigError(f"{text!r} begins the ids of {len(matches)} jobs: give more of it")
+        matches = matches or [job for job in jobs.values() if job.name == text]
+        if not matches:
+            raise ConfigError(f"no job {text!r} is known here; `meshinfer jobs` lists those that are")
+        return max(matches, key=lambda job: (job.born, job.id))
+
+    async def ask_all(self, ask: Ask) -> tuple[dict[PeerId, Verdict], dict[PeerId, str]]:
+        """Every connected peer's verdict, and who gave none, with the reason."""
+        verdicts: dict[PeerId, Verdict] = {}
+        missing: dict[PeerId, str] = {}
+
+        async def one(peer: PeerId) -> None:
+            try:
+                verdicts[peer] = await self._questions.ask(peer, ask)
+            except (MeshError, ProtocolError) as e:
+                missing[peer] = str(e)
+
+        state = self._driver.state
+        async with trio.open_nursery() as nursery:
+            for peer in (state.me, *sorted(state.connected)):
+                nursery.start_soon(one, peer)
+        return verdicts, missing
+
+    async def describe(self, job: JobState) -> View:
+        verdicts, missing = await self.ask_all(Ask(job=job.id))
+        view = job_view(self._driver.state, job, trio.current_time(), verdicts)
+        known = {m["peer"] for m in view["missing"]}
+        view["missing"] += [
+            {"peer": peer, "name": peer[-6:], "reason": why}
+            for peer, why in sorted(missing.items())
+            if peer not in known
+        ]
+        return view
+
+    async def follow(self, job: JobState) -> AsyncGenerator[View, None]:
+        """Views as they change. The last one is of a job that is over, or that nobody has taken up."""
+        asked = -ASK_AGAIN
+        verdicts: dict[PeerId, Verdict] = {}
+        last: View | None = None
+        over_since: float | None = None
+        while True:
+            now = trio.current_time()
+            unheard = [
+                p for p in (self._driver.state.me, *self._driver.state.connected) if self._unsettled(verdicts, p)
+            ]
+            if unheard and now - asked >= ASK_AGAIN:
+                verdicts, _ = await self.ask_all(Ask(job=job.id))
+                asked = now
+            view = job_view(self._driver.state, job, now, verdicts)
+            patience = NOBODY if view["state"] == "declined" else SILENCE if self._expects_more(job, verdicts) else 0.0
+            over_since = (over_since or now) if is_over(view) else None
+            if over_since is not None and now - over_since >= patience:
+                # Ask once more: the summary says why each peer ran or declined.
+                yield await self.describe(job)
+                return
+            if view != last:
+                last = view
+                yield view
+            await trio.sleep(REFRESH)
+
+    def _unsettled(self, verdicts: dict[PeerId, Verdict], peer: PeerId) -> bool:
+        return peer not in verdicts or verdicts[peer].verdict == "unknown"
+
+    def _expects_more(self, job: JobState, verdicts: dict[PeerId, Verdict]) -> bool:
+        """Whether a connected peer has yet to answer, or has tasks whose manifest is still on its way."""
+        if job.cancelled is not None:
+            return False
+        state = self._driver.state
+        for peer in (state.me, *sorted(state.connected)):
+            verdict = verdicts.get(peer)
+            if verdict is None or verdict.verdict == "unknown":
+                return True
+            if verdict.tasks and not job.manifest_complete(peer):
+                return True
+        return False

@@ -1,0 +1,82 @@
+"""How this host is doing: disk, loop lag, bootstrap peers that don't answer. What is wrong is said in words."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+
+import trio
+
+from meshinfer.mesh.api import Mesh
+from meshinfer.node.driver import Driver
+from meshinfer.schedule.stimuli import RoomChanged
+
+CHECK_EVERY = 5.0
+SAY_EVERY = 60.0
+LAG_EVERY = 0.1
+LAG_SAMPLES = 600
+
+
+class Health:
+    def __init__(self, home: Path, reserve_mb: int, driver: Driver, mesh: Mesh, say: Callable[[str], None]) -> None:
+        self._home, self._reserve_mb, self._driver, self._mesh, self._say = home, reserve_mb, driver, mesh, say
+        self._lags: deque[float] = deque(maxlen=LAG_SAMPLES)
+        self._said: dict[str, float] = {}
+
+    async def serve(self) -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._measure_lag)
+            while True:
+                await self._check_disk()
+                self._check_peers()
+                await trio.sleep(CHECK_EVERY)
+
+    def trouble(self, why: str) -> None:
+        """The store cannot be written: no tasks until the next check finds room."""
+        self._driver.feed(RoomChanged(False, why))
+        self._say_now_and_then("store", f"no tasks are started: {why}; this peer keeps serving and tries again")
+
+    async def _check_disk(self) -> None:
+        free_mb = (await trio.to_thread.run_sync(shutil.disk_usage, self._home)).free // 2**20
+        room = free_mb >= self._reserve_mb
+        why = "" if room else f"{free_mb} MB of disk left, {self._reserve_mb} MB are kept free (limits.disk_reserve_mb)"
+        if room != self._driver.state.room or why != self._driver.state.no_room:
+            self._driver.feed(RoomChanged(room, why))
+        if not room:
+            self._say_now_and_then("disk", f"no tasks are started: {why}; free some disk")
+
+    def _check_peers(self) -> None:
+        for peer, unreached in sorted(self._mesh.unreached().items()):
+            if unreached.seconds >= CHECK_EVERY:
+                self._say_now_and_then(
+                    peer,
+                    f"peer {peer[-6:]} at {unreached.addresses[0]} cannot be reached, trying on ({unreached.error})",
+                )
+
+    def _say_now_and_then(self, about: str, text: str) -> None:
+        """Once a minute for each matter."""
+        now = time.monotonic()
+        if now - self._said.get(about, -SAY_EVERY) >= SAY_EVERY:
+            if len(self._said) > 1000:
+                self._said.clear()
+            self._said[about] = now
+            self._say(text)
+
+    async def _measure_lag(self) -> None:
+        while True:
+            due = trio.current_time() + LAG_EVERY
+            await trio.sleep_until(due)
+            self._lags.append(trio.current_time() - due)
+
+    def lag(self) -> dict[str, float]:
+        """Of the last minute, in milliseconds: how late the loop was for a task that was due."""
+        ordered = sorted(self._lags) or [0.0]
+        at = {"p50": 0.5, "p99": 0.99, "max": 1.0}
+        return {k: round(1000 * ordered[min(len(ordered) - 1, int(q * len(ordered)))], 2) for k, q in at.items()}
+
+    def notices(self) -> list[str]:
+        state = self._driver.state
+        return [] if state.room else [f"no tasks are started: {state.no_room}"]

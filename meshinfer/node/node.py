@@ -1,0 +1,256 @@
+"""A running peer: every part, wired. What the parts do is in their own files; what starts and ends when is here."""
+
+from __future__ import annotations
+
+import os
+import random
+import secrets
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import trio
+
+import meshinfer
+from meshinfer.config import Config
+from meshinfer.detect.shelf import Shelf
+from meshinfer.errors import ConfigError, MeshError, ModelError, ProtocolError
+from meshinfer.home import socket_path
+from meshinfer.media.catalog import Catalog
+from meshinfer.media.source import SourceSpec
+from meshinfer.mesh.api import Mesh
+from meshinfer.mesh.identity import Identity
+from meshinfer.model.detection import Event
+from meshinfer.model.ids import ModelDigest, PeerId
+from meshinfer.model.job import JobSpec
+from meshinfer.model.typed import did_you_mean
+from meshinfer.node import control, gossip
+from meshinfer.node.calls import Calls
+from meshinfer.node.driver import Driver
+from meshinfer.node.events import EventHub
+from meshinfer.node.findings import Findings
+from meshinfer.node.health import Health
+from meshinfer.node.neighbours import Neighbours, model_refs, own_fact
+from meshinfer.node.questions import Questions
+from meshinfer.node.records import Records
+from meshinfer.node.replay import EventArchive
+from meshinfer.node.runner import Runner
+from meshinfer.node.stock import Stock
+from meshinfer.node.sync import Sync
+from meshinfer.schedule.state import ScheduleState
+from meshinfer.schedule.stimuli import Connected, Disconnected, Effect, ModelsChanged, Start, State, Stop
+from meshinfer.store import Database, EventLog, FileTable, TaskTable
+
+if TYPE_CHECKING:
+    from trio_typing import TaskStatus  # the stubs that libp2p brings; trio's own types give way to them
+
+CLOSE_PATIENCE = 5.0
+
+
+class Node:
+    """Made inside a joined mesh. `serve` runs until cancelled, then `close` puts things away."""
+
+    def __init__(
+        self,
+        config: Config,
+        identity: Identity,
+        mesh: Mesh,
+        db: Database,
+        shelf: Shelf,
+        *,
+        say: Callable[[str], None],
+        guest: bool = False,
+        rng: random.Random | None = None,
+    ) -> None:
+        self.config, self.mesh, self.shelf, self.say, self.guest = config, mesh, shelf, say, guest
+        self.stop = trio.Event()
+        self.seen: dict[PeerId, float] = {}
+        """When a peer that has gone was last connected."""
+        self.rejected: Counter[str] = Counter()
+        """What others sent that was no good, by reason."""
+        self._began = time.monotonic()
+        log = EventLog(db, identity.peer_id)
+        self.driver = Driver(ScheduleState(identity.peer_id), self._perform)
+        self.records = Records(mesh, config.mesh.name, identity, db, self.driver)
+        self.hub = EventHub(mesh, self.records.own, log.head())
+        self.archive = EventArchive(mesh, log, db.incarnation)
+        sources = [SourceSpec(s.name, s.path, dict(s.labels), s.kind) for s in config.source]
+        limits = config.limits
+        self.catalog = Catalog(
+            sources,
+            labels=dict(config.peer.labels),
+            cache=FileTable(db),
+            settle=limits.settle,
+            interval=limits.rescan,
+        )
+        self.stock = Stock(self.catalog, self.driver, self.records)
+        self.runner = Runner(
+            db,
+            identity.peer_id,
+            self.driver,
+            find=self.catalog.find,
+            detector_for=shelf.get,
+            on_events=self._recorded,
+            on_trouble=self._in_trouble,
+            workers=limits.workers,
+        )
+        self.questions = Questions(mesh, self.driver, self.catalog)
+        self.findings = Findings(
+            mesh,
+            log,
+            TaskTable(db, identity.peer_id),
+            self.catalog,
+            db.incarnation,
+            share_pixels=config.policy.share_pixels,
+        )
+        self.sync = Sync(mesh, self.records, self.rejected, rng or random.Random())  # noqa: S311  picks a neighbour
+        me = own_fact(config.peer.name, dict(config.peer.labels), mesh, shelf.list(), guest=guest)
+        self.neighbours = Neighbours(mesh, self.records, self.driver, db, me)
+        self.health = Health(config.home, limits.disk_reserve_mb, self.driver, mesh, say)
+
+    # ---- life --------------------------------------------------------------------------------------------------------
+
+    async def serve(self, *, task_status: TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Ready when the node answers on its control socket and takes part in the mesh."""
+        sock = control.bind(socket_path(self.config.home))
+        try:
+            await self.models_changed(announce=False)
+            await self.records.load()
+            async with self.mesh.changes() as changes, trio.open_nursery() as nursery:
+                for peer in sorted(self.mesh.peers):
+                    self.driver.feed(Connected(peer))
+                nursery.start_soon(self._watch_peers, changes)
+                for service in (
+                    self.driver.serve,
+                    self.records.serve,
+                    self.runner.serve,
+                    self.hub.serve,
+                    self.sync.serve,
+                    self.neighbours.serve,
+                    self.health.serve,
+                ):
+                    nursery.start_soon(service)
+                nursery.start_soon(gossip.listen, self.mesh, self.records, self.hub, self.rejected)
+                await nursery.start(self.stock.serve)
+                self.neighbours.state_again()
+                nursery.start_soon(control.serve, sock, Calls(self).table())
+                task_status.started()
+        finally:
+            sock.close()
+            socket_path(self.config.home).unlink(missing_ok=True)
+
+    async def close(self) -> None:
+        """Stop the work; write down what is known. Bounded."""
+        with trio.move_on_after(CLOSE_PATIENCE + 3) as scope:
+            scope.shield = True
+            await self.runner.close(CLOSE_PATIENCE)
+            await self.records.flush()
+
+    async def _watch_peers(self, changes: trio.MemoryReceiveChannel[Any]) -> None:
+        async for change in changes:
+            self.driver.feed(Connected(change.peer) if change.up else Disconnected(change.peer))
+            self.seen[change.peer] = trio.current_time()
+
+    def _perform(self, effect: Effect) -> None:
+        match effect:
+            case State(fact):
+                self.records.state(fact)
+            case Start() | Stop():
+                self.runner.perform(effect)
+
+    def _recorded(self, events: list[Event]) -> None:
+        self.hub.recorded(events)
+
+    def _in_trouble(self, why: str) -> None:
+        self.health.trouble(why)
+
+    # ---- what calls need ---------------------------------------------------------------------------------------------
+
+    async def models_changed(self, *, announce: bool = True) -> None:
+        cards = await trio.to_thread.run_sync(self.shelf.list)
+        self.driver.feed(ModelsChanged({card.digest: card.classes for card in cards}))
+        if announce:
+            self.neighbours.state_again(models=model_refs(cards))
+
+    async def resolve(self, spec: JobSpec) -> ModelDigest:
+        """The model a job names: ours by that name, else another peer's. Raises ConfigError or ModelError."""
+        try:
+            card = await trio.to_thread.run_sync(self.shelf.find, spec.model)
+        except ModelError as e:
+            return self._held_elsewhere(spec.model, e)
+        unknown = [name for name in spec.detect.classes if name not in card.classes]
+        if unknown:
+            hint = did_you_mean(unknown[0], card.classes)
+            known = ", ".join(card.classes[:100])
+            raise ConfigError(f"$.detect.classes: {card.name} knows no class {unknown[0]!r}{hint}; it knows: {known}")
+        return card.digest
+
+    def _held_elsewhere(self, reference: str, not_here: ModelError) -> ModelDigest:
+        name, _, version = reference.partition("@")
+        digits = reference.removeprefix("sha256:")
+        held = {
+            model.digest: model
+            for _, fact in sorted(self.driver.state.peers.items())
+            for model in fact.models
+            if (model.name == name and version in ("", model.version))
+            or (len(digits) >= 8 and model.digest.startswith(digits))
+        }
+        if len(held) == 1:
+            return next(iter(held))
+        if held:
+            which = ", ".join(sorted(f"sha256:{digest[:12]}" for digest in held))
+            raise ModelError(f"{reference!r} names several models in this mesh: {which}: say which")
+        elsewhere = sorted({m.name for fact in self.driver.state.peers.values() for m in fact.models})
+        raise ModelError(f"{not_here}; in the mesh are: {', '.join(elsewhere) or 'none'}") from None
+
+    def nonce(self) -> bytes:
+        return secrets.token_bytes(12)
+
+    async def spread(self) -> None:
+        """For a guest that may be gone in a moment: what it stated is known to all its neighbours when this returns."""
+        if not self.guest:
+            return
+        reached = []
+        for peer in sorted(self.mesh.peers):
+            try:
+                await self.sync.with_peer(peer)
+                reached.append(peer)
+            except (MeshError, ProtocolError, trio.TooSlowError):
+                continue
+        if not reached:
+            raise MeshError("no peer could be reached to take the message: check --bootstrap, and try again")
+
+    def status(self) -> dict[str, Any]:
+        state, counters = self.driver.state, self.mesh.counters
+        unreached = [
+            {"peer": peer, "addresses": list(u.addresses), "seconds": round(u.seconds, 1), "error": u.error}
+            for peer, u in sorted(self.mesh.unreached().items())
+        ]
+        return {
+            "peer": self.mesh.me,
+            "name": self.neighbours.fact.name,
+            "mesh": self.config.mesh.name,
+            "home": str(self.config.home),
+            "pid": os.getpid(),
+            "version": meshinfer.__version__,
+            "addresses": list(self.mesh.addresses),
+            "uptime": round(time.monotonic() - self._began, 1),
+            "connected": len(self.mesh.peers),
+            "known": len(state.peers),
+            "unreached": unreached,
+            "running": len(state.running),
+            "queued": sum(len(job.ready) for job in state.jobs.values()),
+            "events": self.hub.own_head,
+            "notices": self.health.notices(),
+            "loop_lag_ms": self.health.lag(),
+            "first_inference": {job: round(at, 6) for job, at in self.runner.first_inference.items()},
+            "counters": {**counters, **self.hub.counters, **self.rejected, **self.records.rejected},
+            "bytes_in": counters.get("bytes_in", 0),
+            "bytes_out": counters.get("bytes_out", 0),
+        }
+
+
+def models_folder(home: Path) -> Path:
+    return home / "models"

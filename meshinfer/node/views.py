@@ -1,0 +1,151 @@
+"""What the control socket says of jobs, peers and events: plain dicts, ready for JSON."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from meshinfer.model.detection import Event
+from meshinfer.model.ids import PeerId
+from meshinfer.schedule.job import JobState
+from meshinfer.schedule.progress import Progress, Share, progress
+from meshinfer.schedule.state import ScheduleState
+from meshinfer.wire.messages import Verdict
+
+View = dict[str, Any]
+
+
+def name_of(state: ScheduleState, peer: PeerId) -> str:
+    fact = state.peers.get(peer)
+    return fact.name if fact else peer[-6:]
+
+
+def event_view(state: ScheduleState, event: Event) -> View:
+    view: View = msgspec.to_builtins(event)
+    view["cursor"] = str(event.cursor)
+    view["peer"], view["peer_name"] = event.peer, name_of(state, event.peer)
+    view["wall"] = event.wall
+    view["detections"] = [{"label": d.label, "score": d.score, "box": list(d.box)} for d in event.detections]
+    return view
+
+
+def verdict_view(state: ScheduleState, peer: PeerId, verdict: Verdict) -> View:
+    return {"peer": peer, "name": name_of(state, peer), **msgspec.to_builtins(verdict), **_lists(verdict)}
+
+
+def _lists(verdict: Verdict) -> View:
+    """Present even when empty, and with names in place of positions."""
+    return {
+        "reason": verdict.reason,
+        "tasks": verdict.tasks,
+        "frames": verdict.frames,
+        "stands_by": verdict.stands_by,
+        "skipped": [{"reason": s.reason, "entries": s.entries} for s in verdict.skipped],
+        "errors": [
+            {"source": e.source, "entry": e.entry, "kind": e.kind, "message": e.message} for e in verdict.errors
+        ],
+    }
+
+
+def missing_view(state: ScheduleState, missing: dict[PeerId, str]) -> list[View]:
+    return [{"peer": p, "name": name_of(state, p), "reason": why} for p, why in sorted(missing.items())]
+
+
+def job_view(state: ScheduleState, job: JobState, now: float, verdicts: dict[PeerId, Verdict] | None = None) -> View:
+    p = progress(state, job, now)
+    verdicts = verdicts or {}
+    stage: str = p.stage
+    answered = bool(verdicts) and all(peer in verdicts for peer in state.connected)
+    if stage == "waiting" and answered and not p.total and all(v.verdict == "declines" for v in verdicts.values()):
+        stage = "declined"
+    peers = sorted(p.shares.keys() | verdicts.keys())
+    missing = dict.fromkeys(p.missing, "holds part of the job and is not connected")
+    return {
+        "job": job.id,
+        "name": job.name,
+        "model": job.info.spec.model if job.info.spec else "?",
+        "digest": job.info.order.model,
+        "publisher": job.info.publisher,
+        "publisher_name": name_of(state, job.info.publisher),
+        "published": job.info.order.published,
+        "expires_in": round(max(0.0, job.expires_at - now), 1),
+        "scope": job.info.spec.scope if job.info.spec else "?",
+        "state": stage,
+        "why": job.cancelled or job.info.unclear,
+        "spec": msgspec.to_builtins(job.info.spec) if job.info.spec else {},
+        "tasks": {
+            "total": p.total,
+            "done": p.done,
+            "failed": p.failed,
+            "running": p.running,
+            "pending": p.pending,
+            "cancelled": p.total - p.done - p.failed if p.stage == "cancelled" else 0,
+        },
+        "analysed": p.analysed,
+        "frames": p.frames,
+        "detections": p.detections,
+        "seconds": max((share.seconds for share in p.shares.values()), default=0.0),
+        "peers": [_peer_view(state, peer, p, verdicts.get(peer)) for peer in peers],
+        "missing": missing_view(state, missing),
+    }
+
+
+def _peer_view(state: ScheduleState, peer: PeerId, p: Progress, verdict: Verdict | None) -> View:
+    share = p.shares.get(peer, Share())
+    said = verdict or Verdict("runs" if share.tasks else "unknown")
+    view = verdict_view(state, peer, said)
+    view.update(msgspec.to_builtins(share) if share.tasks else {"done": 0, "failed": 0, "seconds": 0.0})
+    view["connected"] = peer == state.me or peer in state.connected
+    seconds = view["seconds"]
+    view["fps"] = round(view.get("analysed", 0) / seconds, 1) if seconds else 0.0
+    view.setdefault("analysed", 0)
+    view.setdefault("running", 0)
+    view.setdefault("detections", 0)
+    return view
+
+
+def is_over(view: View) -> bool:
+    return view["state"] in ("done", "cancelled", "expired", "declined")
+
+
+def peers_view(state: ScheduleState, seen: dict[PeerId, float], now: float) -> list[View]:
+    views = []
+    for peer, fact in sorted(state.peers.items(), key=lambda item: (item[1].name, item[0])):
+        connected = peer in state.connected
+        if fact.guest and not connected and peer != state.me:
+            continue
+        sources = [s for _, s in sorted(state.sources.get(peer, {}).items()) if s.kinds or s.entries or s.unreadable]
+        views.append(
+            {
+                "peer": peer,
+                "name": fact.name,
+                "me": peer == state.me,
+                "connected": connected or peer == state.me,
+                "seen": 0.0 if connected or peer == state.me else round(now - seen.get(peer, now), 1),
+                "version": fact.version,
+                "guest": fact.guest,
+                "labels": fact.labels,
+                "addresses": list(fact.addresses),
+                "cores": fact.cores,
+                "memory_mb": fact.memory_mb,
+                "providers": list(fact.providers),
+                "models": [
+                    {"name": m.name, "version": m.version, "digest": m.digest, "classes": m.classes}
+                    for m in fact.models
+                ],
+                "sources": [
+                    {
+                        "name": s.name,
+                        "kinds": list(s.kinds),
+                        "labels": s.labels,
+                        "entries": s.entries,
+                        "unreadable": s.unreadable,
+                        "bytes": s.bytes,
+                        "duration": s.duration,
+                    }
+                    for s in sources
+                ],
+            }
+        )
+    return views
