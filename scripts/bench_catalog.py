@@ -72,8 +72,7 @@ async def scan(folder: Path, db: Database, workers: int, idle: float) -> None:
         began = time.perf_counter()
         await catalog.summary()
         print(f"  summary in {1000 * (time.perf_counter() - began):.1f} ms")
-        if idle:
-            nursery.cancel_scope.cancel()
+        nursery.cancel_scope.cancel()
     if idle:
         async with trio.open_nursery() as nursery:  # without the lag probe, which itself costs CPU
             send, receive = trio.open_memory_channel[CatalogChange](16)
@@ -83,7 +82,6 @@ async def scan(folder: Path, db: Database, workers: int, idle: float) -> None:
             await trio.sleep(idle)
             print(f"  watching: {100 * (time.process_time() - cpu) / idle:.2f} % of a core over {idle:.0f} s")
             nursery.cancel_scope.cancel()
-    nursery.cancel_scope.cancel()
 
 
 def report(lags: list[float]) -> None:

@@ -4,9 +4,9 @@
     rival       what one would write first: read, letterbox, run, suppress, a frame after the other, default threads
     pipeline    `meshinfer.node.engine`, results to a sink that counts
 
-The three take turns within each round, so what else the machine does falls on all; a figure is the median of the rounds'
-ratios. `useful CPU` is the bound's CPU time per frame over the pipeline's: the share of the work that is inference. It is
-what `of bound` comes to on a machine that does nothing else.
+The three take turns within each round, so what else the machine does falls on all; a figure is the median of the
+rounds' ratios. `useful CPU` is the bound's CPU time per frame over the pipeline's: the share of the work that is
+inference. It is what `of bound` comes to on a machine that does nothing else.
 
 Needs the test assets (MESHINFER_ASSETS, default ../shared/assets), and makes a 1080p video of its own.
 """
@@ -106,7 +106,7 @@ def bound(session: Session, blob: Any, frames: int) -> float:
 
 
 class Rival:
-    """The plain loop, with the usual calls: cv2.VideoCapture, blobFromImage, a session as it comes, cv2's suppression."""
+    """The plain loop, with the usual calls: cv2.VideoCapture, blobFromImage, a session as it comes, cv2's NMS."""
 
     def __init__(self, model: Path, detector: Detector) -> None:
         self._session = onnxruntime.InferenceSession(str(model), providers=["CPUExecutionProvider"])
@@ -162,7 +162,9 @@ def pipeline(detector: Detector, video: Path, frames: int) -> float:
     with Engine(lambda _: detector, sink) as engine:
         began = time.perf_counter()
         engine.submit(
-            WorkItem(TaskId("bench"), detector.card.digest, video, "video", detect=Detect(), limits=Limits(frames=frames))
+            WorkItem(
+                TaskId("bench"), detector.card.digest, video, "video", detect=Detect(), limits=Limits(frames=frames)
+            )
         )
         finished.wait()
         seconds = time.perf_counter() - began
@@ -190,7 +192,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--quick", action="store_true", help="a few frames and rounds: to see that it runs")
     parser.add_argument("--json", action="store_true", help="one JSON object in place of the table")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--frames", type=int, default=240, help="per run of the lighter model; a quarter for the heavier")
+    parser.add_argument(
+        "--frames", type=int, default=240, help="per run of the lighter model; a quarter for the heavier"
+    )
     args = parser.parse_args(argv)
     if args.quick:
         args.rounds, args.frames = 3, 120
@@ -212,7 +216,10 @@ def main(argv: list[str] | None = None) -> int:
         print(json.dumps({"cores": CORES, "rows": [row._asdict() for row in rows]}))
         return 0
     print(f"frames/s, medians of {args.rounds} interleaved rounds on {CORES} cores")
-    print(f"{'model':14}{'video':24}{'bound':>8}{'rival':>8}{'pipeline':>10}{'of bound':>10}{'of rival':>10}{'useful CPU':>12}")
+    print(
+        f"{'model':14}{'video':24}{'bound':>8}{'rival':>8}{'pipeline':>10}{'of bound':>10}{'of rival':>10}"
+        f"{'useful CPU':>12}"
+    )
     for row in rows:
         rates = f"{row.bound:8.1f}{row.rival:8.1f}{row.pipeline:10.1f}"
         print(f"{row.model:14}{row.video:24}{rates}{row.of_bound:10.2f}{row.of_rival:10.2f}{row.useful_cpu:12.2f}")

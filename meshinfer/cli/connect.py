@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -45,7 +46,8 @@ def node_or_guest(session: Session, bootstrap: tuple[str, ...]) -> Iterator[Path
         return
     from meshinfer.config import load
 
-    flags: dict[str, Any] = {"mesh": {"bootstrap": list(bootstrap), "listen": ["/ip4/0.0.0.0/tcp/0"]}, "source": []}
+    mesh = {"bootstrap": list(bootstrap), "listen": ["/ip4/0.0.0.0/tcp/0"]}
+    flags: dict[str, Any] = {"peer": {"name": f"guest-{os.getpid()}"}, "mesh": mesh, "source": []}
     config = load(session.home, flags, check_paths=False)
     from meshinfer.node.app import guest
 

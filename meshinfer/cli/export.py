@@ -128,7 +128,7 @@ class Export:
         for peer, said in self._names.items():
             name = safe_name(said or known.get(peer) or "peer")
             if name in _RESERVED or name in names.values() or name == "peer":
-                name = f"{name}-{safe_name(peer)[-6:]}"
+                name = f"{name[:90]}-{safe_name(peer)[-6:]}"
             names[peer] = name
             (self._work / "peers" / safe_name(peer)).rename(self._new / name)
         for path, peer, rest in self._drawn:

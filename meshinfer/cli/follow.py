@@ -71,7 +71,7 @@ def watch(session: Session, node: Path, job: str, timeout: float | None) -> int:
     """Show the job's progress until it is over, then its summary; the exit code says how it went."""
     from meshinfer.cli.client import call
     from meshinfer.cli.progress import Progress
-    from meshinfer.cli.views import outcome, show_job
+    from meshinfer.cli.views import did_nothing, outcome, show_job
 
     try:
         with call(node, "follow", {"job": job}, silence=None, timeout=timeout) as conversation:
@@ -92,6 +92,6 @@ def watch(session: Session, node: Path, job: str, timeout: float | None) -> int:
         raise TimedOut(f"not done after {timeout:g} s; the job goes on: meshinfer jobs {job}") from None
     if session.json:
         session.out.data({"summary": summary})
-    else:
+    elif not did_nothing(summary):
         show_job(session.out, summary)
     return outcome(session, node, summary)

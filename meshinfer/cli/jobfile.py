@@ -13,7 +13,7 @@ import yaml
 
 from meshinfer.errors import ConfigError
 from meshinfer.model.job import JobSpec
-from meshinfer.model.jobfile import parse_job, plain_spec, set_value
+from meshinfer.model.jobfile import plain_spec, read_spec, set_value
 
 MAX_JOB_FILE = 64 * 1024
 """Bytes."""
@@ -75,7 +75,7 @@ def load_job(file: str, settings: tuple[str, ...] = ()) -> tuple[JobSpec, dict[s
         if not equals:
             raise ConfigError(f"--set {setting}: expected key=value, such as --set sample.fps=2")
         set_value(raw, key.strip(), parse_text(text, f"--set {key}"))
-    spec = parse_job(raw, where=name)
+    spec = read_spec(raw, where=name)
     return spec, plain_spec(spec)
 
 

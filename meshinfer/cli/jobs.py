@@ -51,4 +51,6 @@ def _show_spec(session: Session, view: dict[str, object]) -> None:
     session.out.say(
         f"published {time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(published))} by {by}, {expires}", "dim"
     )
-    session.out.say(f"asked for {json.dumps(view.get('spec') or {}, ensure_ascii=False)}", "dim")
+    spec = view.get("spec")
+    asked = {key: value for key, value in spec.items() if value != {}} if isinstance(spec, dict) else {}
+    session.out.say(f"asked for {json.dumps(asked, ensure_ascii=False)}", "dim")

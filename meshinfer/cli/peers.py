@@ -86,5 +86,5 @@ def _holds(peer: dict[str, Any]) -> str:
     entries = sum(int(s.get("entries", 0)) for s in sources)
     seconds = sum(float(s.get("duration") or 0) for s in sources)
     names = ", ".join(str(s.get("name")) for s in sources[:3]) + (f" +{len(sources) - 3}" if len(sources) > 3 else "")
-    video = f", {span(seconds)} of video" if seconds else ""
+    video = f", {span(seconds)}" if seconds else ""
     return f"{names}: {count(entries, 'file')}, {size(sum(int(s.get('bytes', 0)) for s in sources))}{video}"

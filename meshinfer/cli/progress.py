@@ -52,6 +52,8 @@ class Progress:
 
     def _line(self, view: dict[str, Any]) -> str:
         tasks = view.get("tasks") or {}
+        if not tasks.get("total"):
+            return "nobody has taken it up yet"
         done = f"{tasks.get('done', 0)}/{tasks.get('total', 0)} files"
         failed = f", {tasks['failed']} failed" if tasks.get("failed") else ""
         return f"{done}{failed}, {_frames(view)}, {count(int(view.get('detections', 0)), 'detection')}"
@@ -62,10 +64,11 @@ class Progress:
         rate = sum(float(p.get("fps") or 0) for p in view.get("peers", ()) if p.get("running"))
         head = Table.grid(padding=(0, 1))
         left = f"{(frames - analysed) / rate:.0f}s left" if frames > analysed and rate > 0 else f"{elapsed:.0f}s"
-        bar = ProgressBar(total=frames or None, completed=min(analysed, frames), width=30, pulse=not frames)
-        head.add_row(
-            self._spinner, Text(clean(view.get("name", "job")), "bold"), bar, Text(self._line(view)), Text(left, "dim")
-        )
+        speed = f"{rate:.0f} frames/s, {left}" if rate else left
+        name = Text(clean(view.get("name", "job")), "bold", no_wrap=True)
+        name.truncate(16, overflow="ellipsis")
+        bar = ProgressBar(total=frames or None, completed=min(analysed, frames), width=16, pulse=not frames)
+        head.add_row(self._spinner, name, bar, Text(self._line(view)), Text(speed, "dim"))
         lines = Table.grid(padding=(0, 2))
         for peer in view.get("peers", ()):
             if not (peer.get("tasks") or peer.get("running")):

@@ -47,7 +47,7 @@ def run(
       meshinfer run yolox_nano --fps 2 --on 'site in (hamburg,rotterdam)' --dry-run
     """
     from meshinfer.cli.follow import send
-    from meshinfer.model.jobfile import parse_job, parse_on, plain_spec
+    from meshinfer.model.jobfile import parse_on, plain_spec, read_spec
 
     raw: dict[str, Any] = {"model": model, "name": given["name"] or model.partition("@")[0]}
     if given["on"]:
@@ -58,5 +58,5 @@ def run(
         raw.setdefault("detect", {})["min_score"] = given["min_score"]
     raw["sample"] = {key: given[key] for key in ("every", "fps") if given[key] is not None}
     raw |= {key: given[key] for key in ("scope", "expires") if given[key]}
-    spec = plain_spec(parse_job(raw, where="run"))
+    spec = plain_spec(read_spec(raw, where="run"))
     return send(session, spec, follow=follow, dry_run=dry_run, timeout=timeout, bootstrap=bootstrap)

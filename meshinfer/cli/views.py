@@ -129,7 +129,10 @@ def show_verdicts(session: Session, spec: dict[str, Any], answer: dict[str, Any]
         session.out.data(answer)
     else:
         out = session.out
-        out.say(f"{spec.get('name', 'job')} with {answer.get('model', spec.get('model'))}, published nowhere:")
+        out.say(
+            f"{spec.get('name', 'job')}, model {answer.get('model', spec.get('model'))}: a dry run, nothing is published",
+            "bold",
+        )
         columns = [Column("PEER"), Column("VERDICT", whole=True), Column("FILES", "right", whole=True)]
         columns += [Column("FRAMES", "right", whole=True), Column("WHY")]
         out.table(columns, [_verdict_row(v) for v in verdicts])
@@ -153,12 +156,17 @@ def _verdict_row(verdict: dict[str, Any]) -> list[str | Text]:
     return [who(verdict), Text(clean(said), style), str(verdict.get("tasks", 0)) if runs else "", frames, reason]
 
 
+def did_nothing(view: dict[str, Any]) -> bool:
+    """Whether nobody ran any of it, and nobody called it off."""
+    return not (view.get("tasks") or {}).get("total") and view.get("state") not in ("cancelled", "expired")
+
+
 def outcome(session: Session, node: Path, summary: dict[str, Any]) -> int:
     """The exit code of a followed job; where nothing happened, the reason, from every peer."""
     tasks, state = summary.get("tasks") or {}, summary.get("state")
-    if not tasks.get("total") and state not in ("cancelled", "expired"):
+    if did_nothing(summary):
         explain_nothing(session, node, summary)
-        return 4 if summary.get("missing") and state != "declined" else 1
+        return 1
     if tasks.get("failed") or state in ("cancelled", "declined"):
         return 1
     if state == "expired":
@@ -188,5 +196,6 @@ def explain_nothing(session: Session, node: Path, summary: dict[str, Any]) -> No
             session.out.note(f"    {count(int(skipped.get('entries', 0)), 'file')}: {skipped.get('reason')}")
     for missing in described.get("missing") or ():
         session.out.note(f"  {who(missing)} was not heard: {missing.get('reason', 'no answer')}")
-    if summary.get("state") not in ("declined", "cancelled", "expired", "done"):
-        session.out.note("it stays published: a peer that gets matching footage before it expires will run it")
+    if described.get("state") in ("waiting", "declined"):
+        left = span(round(float(described.get("expires_in") or 0)))
+        session.out.note(f"it stays published for {left}: a peer that gets matching footage till then runs it")

@@ -41,7 +41,7 @@ class Camera:
         )
 
     def project(self, points: Floats) -> tuple[Floats, Floats]:
-        """Pixels [N, 2] and depths [N] of world `points` [N, 3]; pixels mean something only where the depth is positive."""
+        """Pixels [N, 2] and depths [N] of world `points` [N, 3]; pixels are sound only where the depth is positive."""
         rays = points @ self.matrix[:, :3].T + self.matrix[:, 3]
         depth = rays[:, 2]
         return rays[:, :2] / np.where(np.abs(depth) < 1e-6, 1e-6, depth)[:, None], depth

@@ -46,7 +46,7 @@ class Prop:
 
 @dataclass(frozen=True, slots=True)
 class Lane:
-    """A way for vehicles: its corners, speeds in m/s, who uses it, and where they stop (metres along it), if they do."""
+    """A way for vehicles: its corners, speeds in m/s, who uses it, and where they stop (metres along it), if at all."""
 
     corners: tuple[Point, ...]
     speed: tuple[float, float]

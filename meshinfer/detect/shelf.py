@@ -85,11 +85,9 @@ class Shelf:
         close = get_close_matches(reference, known, 1)
         hint = f" Did you mean {close[0]!r}?" if close else ""
         here = (
-            f"here are: {', '.join(known)}"
-            if known
-            else "this peer holds none: add one with `meshinfer models add FILE`"
+            f"Here are: {', '.join(known)}" if known else "This peer holds none: `meshinfer models add FILE` adds one"
         )
-        raise ModelError(f"no model {reference!r}.{hint} {here[0].upper()}{here[1:]}")
+        raise ModelError(f"no model {reference!r}.{hint} {here}")
 
     def get(self, digest: ModelDigest) -> Detector:
         """The loaded model: loaded at the first call, then shared. Raises ModelError."""

@@ -1,7 +1,7 @@
 """The catalog: what this peer holds, found by looking at its sources again and again.
 
 Folders are walked, files decoded and hashed, and the cache read and written in threads; the trio thread only keeps the
-books, a bounded piece at a time. Walks take about one percent of a core: the longer one takes, the rarer they are.
+books, a bounded piece at a time. Walks take half a percent of a core: the longer one takes, the rarer they are.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ Key = tuple[str, str]
 
 MAX_LABELS: Final = 64
 MAX_INTERVAL: Final = 300.0
-WALK_SHARE: Final = 0.01
+WALK_SHARE: Final = 0.005
 """Of a core, at most, for walking the folders while nothing changes (until the interval reaches its maximum)."""
-BATCH: Final = 32
+BATCH: Final = 512
 BATCH_SECONDS: Final = 0.25
 PIECE: Final = 500
 """Verdicts and names booked before other tasks get a turn."""
@@ -180,7 +180,7 @@ class Catalog:
         )
         for i in range(0, len(look.cached), PIECE):
             await self._apply(holding, look.cached[i : i + PIECE], changes)
-        jobs = [_Job(holding, name, seen) for name, seen in look.todo.items()]
+        jobs = [_Job(holding, name, seen) for name, seen in look.todo.items() if not holding.is_settled(name, seen)]
         for i in range(0, len(jobs), PIECE):
             self._todo.update((j.key, j) for j in jobs[i : i + PIECE] if self._busy.get(j.key) != j.seen)
             self._more.set()

@@ -26,6 +26,7 @@ cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 Image = NDArray[np.uint8]
 """Height x width x 3, BGR."""
 
+_MAX_IMAGE_BYTES = 256 * 1024 * 1024
 _WHOLE = 0.9
 """A video that ends before this part of the frames its container promises was cut off. (The promise is an estimate.)"""
 
@@ -140,8 +141,8 @@ def read_frame(path: Path, kind: Kind, index: int) -> Image:
 def _open_video(path: Path) -> cv2.VideoCapture:
     _check_readable(path)
     try:
-        # An absolute path: one with a colon is no URL. Half of the cores: more threads cost a tenth more work in all, and
-        # the cores are wanted for inference; one alone can't feed many cores.
+        # An absolute path: one with a colon is no URL. Half of the cores: more threads cost a tenth more work in all,
+        # and the cores are wanted for inference; one alone can't feed many cores.
         threads = [cv2.CAP_PROP_N_THREADS, max(1, (os.cpu_count() or 1) // 2)]
         capture = cv2.VideoCapture(str(path.absolute()), cv2.CAP_FFMPEG, threads)
     except cv2.error as e:
@@ -154,9 +155,21 @@ def _open_video(path: Path) -> cv2.VideoCapture:
 
 
 def _read_image(path: Path) -> Image:
-    _check_readable(path)
     try:
-        image = cv2.imread(str(path), cv2.IMREAD_COLOR)
+        with path.open("rb") as file:
+            data = file.read(_MAX_IMAGE_BYTES + 1)
+    except OSError as e:
+        raise MediaError(f"{path.name}: cannot be read: {e.strerror}") from None
+    if not data:
+        raise MediaError(f"{path.name}: is empty")
+    if len(data) > _MAX_IMAGE_BYTES:
+        raise MediaError(f"{path.name}: over {_MAX_IMAGE_BYTES // 2**20} MiB: larger images are not read")
+    # A JPEG that breaks off would be decoded into half a picture. Its last scan must be followed by an end mark: none
+    # of the two occurs inside of compressed data, and what a thumbnail ends with comes before the picture's scans.
+    if data.startswith(b"\xff\xd8") and data.rfind(b"\xff\xd9") <= data.rfind(b"\xff\xda"):
+        raise MediaError(f"{path.name}: is cut off: no image that can be decoded")
+    try:
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     except cv2.error as e:
         raise MediaError(f"{path.name}: cannot be read as an image: {e.err}") from None
     if image is None:

@@ -9,7 +9,7 @@ from typing import Final
 
 from meshinfer.model.ids import ContentId
 
-CHUNK: Final = 1 << 20
+CHUNK: Final = 1 << 18
 """Bytes hashed at a time, without the interpreter's lock."""
 
 

@@ -28,10 +28,8 @@ class Look(NamedTuple):
     cached: list[Verdict]
     todo: dict[str, Seen]
     """New or changed, and settled: to be examined."""
-    waiting: list[str]
+    waiting: dict[str, Seen]
     """New or changed, and perhaps still being written."""
-    stale: list[str]
-    """Entries whose file is gone or has changed."""
     gone: list[str]
     refused: dict[str, Unreadable]
     forgotten: list[str]
@@ -100,15 +98,16 @@ class Holding:
             else:
                 self._since[name] = (seen, first)
         gone = [n for n in [*self._settled, *self._retry, *since] if n not in files]
-        stale = [n for n in list(self.entries) if n not in files or n in todo or n in self._since]
         # An empty folder may be a disk that is not mounted: what was known of its files is kept for when they are back.
         known, self._known = self._known, {}
         forgotten = sorted({*gone, *known}.difference(files)) if files else []
-        return Look(cached, todo, list(self._since), stale, gone, walk.refused, forgotten)
+        waiting = {name: seen for name, (seen, _) in self._since.items()}
+        return Look(cached, todo, waiting, gone, walk.refused, forgotten)
 
     def apply_look(self, look: Look) -> Unlisted:
-        """Books all but `look.cached` and `look.todo`."""
-        gone = [entry for name in look.stale if (entry := self.entries.pop(name, None)) is not None]
+        """Books what is gone, has changed or is refused. Verdicts may have come in since the look: those count."""
+        changed = [n for found in (look.todo, look.waiting) for n, seen in found.items() if not self.is_settled(n, seen)]
+        gone = [entry for n in (*look.gone, *changed) if (entry := self.entries.pop(n, None)) is not None]
         for name in look.gone:
             self._settled.pop(name, None)
             self._retry.pop(name, None)
@@ -152,6 +151,10 @@ class Holding:
 
     def label(self, verdict: Verdict) -> Verdict:
         return verdict if verdict.what is None else verdict._replace(what=self._labelled(verdict.what))
+
+    def is_settled(self, name: str, seen: Seen) -> bool:
+        """Whether `name` has been examined as it was `seen`."""
+        return self._settled.get(name) == seen
 
     def is_unchanged(self, name: str, path: Path) -> bool:
         """Whether the file at `path` is still the one that was examined as `name`. Asks the file system."""

@@ -52,7 +52,7 @@ def _jpeg(data: bytes) -> Header:
             exif = data[body + 6 : at + 2 + length]
         elif marker == 0xDA:
             # From here on FF is followed by 00 or a marker: FF D9 is the end of this image, not of a thumbnail.
-            return Header(width, height, data.find(b"\xff\xd9", body) >= 0, exif)
+            return Header(width, height, data.rfind(b"\xff\xd9") > body, exif)
         at += 2 + max(length, 2)
     return Header(width, height, whole=False, exif=exif)
 

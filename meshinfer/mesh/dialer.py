@@ -36,6 +36,10 @@ MAX_PEERS = 1024
 """Peers dialed for. Above it, new ones are counted and ignored: they can still dial us."""
 
 AT_ONCE = 16
+"""Tries under way at a time, for all peers."""
+
+STAGGER = 0.3
+"""Seconds that one address of a peer has before the next is tried beside it: some never answer (RFC 8305's idea)."""
 
 
 class _Target:
@@ -117,17 +121,8 @@ class Dialer:
         reminded = trio.current_time()
         while peer not in self._links.peers:
             target.news = trio.Event()
-            for address in target.addresses:
-                async with self._limit:
-                    if peer in self._links.peers:
-                        return delay
-                    try:
-                        await self._connect(peer, address)
-                    except MeshError as error:
-                        self._counters["dials_failed"] += 1
-                        target.error = str(error)
-                    else:
-                        return delay
+            if await self._try_all(peer, target):
+                break
             if trio.current_time() - reminded >= REMIND:
                 reminded = trio.current_time()
                 log.warning(
@@ -140,6 +135,34 @@ class Dialer:
                 await self._up_or_news(peer, target)
             delay = min(LAST_DELAY, delay * 2)
         return delay
+
+    async def _try_all(self, peer: PeerId, target: _Target) -> bool:
+        """Every address once, each in its own try, the next beside one that takes long. The first that works ends it."""
+        reached = False
+
+        async def attempt(address: str, over: trio.Event) -> None:
+            nonlocal reached
+            try:
+                async with self._limit:
+                    await self._connect(peer, address)
+            except MeshError as error:
+                self._counters["dials_failed"] += 1
+                target.error = str(error)
+            else:
+                reached = True
+                nursery.cancel_scope.cancel()
+            over.set()
+
+        async with trio.open_nursery() as nursery:
+            for address in target.addresses:
+                if peer in self._links.peers:  # it dialed us meanwhile
+                    reached = True
+                    nursery.cancel_scope.cancel()
+                over = trio.Event()
+                nursery.start_soon(attempt, address, over)
+                with trio.move_on_after(STAGGER):
+                    await over.wait()
+        return reached
 
     async def _up_or_news(self, peer: PeerId, target: _Target) -> None:
         async with trio.open_nursery() as nursery:

@@ -27,7 +27,7 @@ _COMMA = re.compile(r",(?![^()]*\))")
 """Commas outside parentheses: `site in (a, b)` is one requirement."""
 
 
-def parse_job(raw: object, *, where: str = "job") -> JobSpec:
+def read_spec(raw: object, *, where: str = "job") -> JobSpec:
     """The spec that `raw` (a job file as nested dicts and lists) asks for. Raises ConfigError."""
     if not isinstance(raw, dict):
         raise ConfigError(f"{where}: $: expected a mapping with at least `model`, got {shown(raw)}")
@@ -38,7 +38,7 @@ def parse_job(raw: object, *, where: str = "job") -> JobSpec:
 
 
 def plain_spec(spec: JobSpec) -> dict[str, Any]:
-    """What the spec says beyond the defaults, as JSON types; `parse_job` reads it back."""
+    """What the spec says beyond the defaults, as JSON types; `read_spec` reads it back."""
     return {key: value for key, value in msgspec.to_builtins(spec).items() if value != {}}
 
 

@@ -15,12 +15,11 @@ MAX_ERRORS = 32
 def on_job(state: ScheduleState, job: JobState, now: float) -> Verdict:
     """About a job that this peer knows."""
     spec = job.info.spec
-    why_not = state.declines(job.info)
-    if spec is None or (why_not is not None and not job.mine):
-        return Verdict("declines", why_not or "")
+    if spec is None:
+        return Verdict("declines", job.info.unclear)
     skipped = state.holdings.skipped(spec)
     if not job.mine:
-        return Verdict("declines", _nothing(state), skipped=skipped)
+        return Verdict("declines", _why_none(state, job.info), skipped=skipped)
     stands_by = [mine.stands_by for mine in job.mine.values() if mine.status == "pending" and mine.stands_by]
     elsewhere = [task for task in job.mine if state.me not in job.outcomes.get(task, {}) and job.canonical(task)]
     active = len(job.mine) - len(stands_by) - len(elsewhere)
@@ -44,13 +43,12 @@ def on_spec(state: ScheduleState, info: JobInfo) -> Verdict:
     elsewhere.
     """
     spec = info.spec
-    why_not = state.declines(info)
-    if spec is None or why_not is not None:
-        return Verdict("declines", why_not or "")
+    if spec is None:
+        return Verdict("declines", info.unclear)
     picked = state.holdings.picked(spec)
     skipped = state.holdings.skipped(spec)
-    if not picked:
-        return Verdict("declines", _nothing(state), skipped=skipped)
+    if not picked or state.declines(info) is not None:
+        return Verdict("declines", _why_none(state, info), skipped=skipped)
     return Verdict(
         "runs",
         "" if state.room else f"not now: {state.no_room}",
@@ -60,10 +58,14 @@ def on_spec(state: ScheduleState, info: JobInfo) -> Verdict:
     )
 
 
-def _nothing(state: ScheduleState) -> str:
-    if not state.holdings.scanned:
-        return "still looking through its sources"
-    return "nothing it holds matches" if state.holdings.entries else "holds no footage"
+def _why_none(state: ScheduleState, info: JobInfo) -> str:
+    """The first reason that would still hold were the later ones mended: footage, then the model."""
+    assert info.spec is not None
+    if not state.holdings.entries:
+        return "holds no footage" if state.holdings.scanned else "still looking through its sources"
+    if not state.holdings.picked(info.spec):
+        return "nothing it holds matches" if state.holdings.scanned else "nothing it has found so far matches"
+    return state.declines(info) or "what matches was found after the job expired"
 
 
 def _about(state: ScheduleState, job: JobState, stands_by: list[PeerId], elsewhere: list[TaskId], now: float) -> str:

@@ -36,7 +36,7 @@ METADATA: Final = {
     "author": "meshinfer",
     "version": "1",
     "description": (
-        "yard-demo: finds people and vehicles in the drawn yards of meshinfer's demo and tests; it is for nothing else. "
+        "yard-demo: finds people and vehicles in the drawn yards of meshinfer's demo and tests, and nowhere else. "
         "For real footage take a real detector: yolox_nano, fastestdet, or a YOLO export."
     ),
 }

@@ -85,11 +85,15 @@ async def test_what_a_handler_raises_is_counted_and_resets_its_stream_alone(join
         alice.serve("crashes", crashes)
         alice.serve("echo", echo)
         await until(lambda: bob.peers and alice.peers)
+
+        async def read_all(name: str) -> None:
+            async with bob.open(alice.me, name) as stream:
+                while await stream.receive() is not None:
+                    pass
+
         for name in ("fails", "crashes"):
             with pytest.raises(MeshError):
-                async with bob.open(alice.me, name) as stream:
-                    while await stream.receive() is not None:
-                        pass
+                await read_all(name)
         assert alice.counters["serve_fails_failed"] == 1
         assert alice.counters["serve_crashes_crashed"] == 1
         async with bob.open(alice.me, "echo") as stream:
@@ -112,11 +116,15 @@ async def test_leaving_a_stream_with_an_exception_is_no_end_to_the_other_side(jo
     async with join("alice") as alice, join("bob", bootstrap=alice.addresses) as bob:
         alice.serve("reads", reads)
         await until(lambda: bob.peers and alice.peers)
-        with pytest.raises(KeyError):
+
+        async def breaks_off() -> None:
             async with bob.open(alice.me, "reads") as stream:
                 await stream.send(b"half")
                 await until(lambda: seen == ["half"])
                 raise KeyError
+
+        with pytest.raises(KeyError):
+            await breaks_off()
         await until(lambda: len(seen) == 2)
         assert seen == ["half", "broken"]
 
@@ -151,25 +159,24 @@ async def test_one_peer_gets_a_bounded_number_of_streams(join: Join) -> None:
 
 
 async def test_a_peer_that_leaves_and_comes_back_is_noticed_and_dialed_again(join: Join) -> None:
-    async with join("alice") as alice:
-        async with alice.changes() as changes:
-            async with join("bob") as bob:
-                where = bob.addresses
-                alice.know(where)
-                with trio.fail_after(5):
-                    assert await changes.receive() == PeerChange(bob.me, up=True)
-                assert alice.peers == {bob.me}
-                assert alice.unreached() == {}
+    async with join("alice") as alice, alice.changes() as changes:
+        async with join("bob") as bob:
+            where = bob.addresses
+            alice.know(where)
             with trio.fail_after(5):
-                assert await changes.receive() == PeerChange(bob.me, up=False)
-            assert alice.peers == frozenset()
-            await until(lambda: "cannot reach" in alice.unreached()[bob.me].error)
-            assert alice.unreached()[bob.me].addresses == where
-            async with join("bob", at=where[0]) as bob:
-                with trio.fail_after(10):
-                    assert await changes.receive() == PeerChange(bob.me, up=True)
-                await bob.publish("peers", b"back")
-                assert (await hear(alice))[0].data == b"back"
+                assert await changes.receive() == PeerChange(bob.me, up=True)
+            assert alice.peers == {bob.me}
+            assert alice.unreached() == {}
+        with trio.fail_after(5):
+            assert await changes.receive() == PeerChange(bob.me, up=False)
+        assert alice.peers == frozenset()
+        await until(lambda: "cannot reach" in alice.unreached()[bob.me].error)
+        assert alice.unreached()[bob.me].addresses == where
+        async with join("bob", at=where[0]) as bob:
+            with trio.fail_after(10):
+                assert await changes.receive() == PeerChange(bob.me, up=True)
+            await bob.publish("peers", b"back")
+            assert (await hear(alice))[0].data == b"back"
 
 
 async def test_a_forgotten_peer_is_not_dialed_again(join: Join) -> None:

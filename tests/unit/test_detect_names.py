@@ -65,7 +65,7 @@ def test_a_sidecar_is_typed(tmp_path: Path) -> None:
     model = tmp_path / "m.onnx"
     assert read_sidecar(model) == Sidecar()
     (tmp_path / "m.toml").write_text(
-        'layout = "yolox"\ncolour = "rgb"\nscale = 0.5\nmean = [1, 2, 3]\nfit = "stretch"\nnames = ["a"]\nlicence = "MIT"\n'
+        'layout = "yolox"\ncolour = "rgb"\nscale = 0.5\nmean = [1, 2, 3]\nfit = "stretch"\nnames = ["a"]\n'
     )
     sidecar = read_sidecar(model)
     assert (sidecar.layout, sidecar.colour, sidecar.mean, sidecar.names) == ("yolox", "rgb", (1.0, 2.0, 3.0), ("a",))

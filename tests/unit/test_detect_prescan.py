@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -45,7 +47,10 @@ def test_a_plain_model_passes() -> None:
         (model(graph_of(), extra=field(20, b"")), "training_info"),
         (model(field(5, WEIGHT + field(13, field(1, "location") + field(2, "../x")))), "external data"),
         (model(field(5, WEIGHT + field(14, 1))), "external data"),
-        (model(graph_of(node("Constant", (), ("c",), attribute_tensor("value", WEIGHT + field(14, 1))))), "external data"),
+        (
+            model(graph_of(node("Constant", (), ("c",), attribute_tensor("value", WEIGHT + field(14, 1))))),
+            "external data",
+        ),
         (model(field(15, b"")), "sparse"),
         (model(graph_of(node("Loop", ("a",), ("b",)))), "operator Loop"),
         (model(graph_of(node("EPContext", ("a",), ("b",), domain="com.microsoft"))), "operator EPContext"),
@@ -81,7 +86,5 @@ def test_no_bytes_raise_anything_else(data: bytes) -> None:
 def test_no_damaged_byte_raises_anything_else(at: int, value: int) -> None:
     damaged = bytearray(GOOD)
     damaged[at] = value
-    try:
+    with suppress(ModelError):
         prescan(bytes(damaged))
-    except ModelError as e:
-        assert str(e)

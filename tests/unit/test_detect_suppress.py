@@ -18,7 +18,9 @@ def candidates(rows: list[tuple[int, int, int, int, float, int]]) -> Candidates:
 
 SIDE = st.integers(1, 40)
 ROWS = st.lists(
-    st.tuples(SIDE, SIDE, SIDE, SIDE, st.floats(0.05, 1, width=32), st.integers(0, 2)), max_size=30, unique_by=lambda r: r[4]
+    st.tuples(SIDE, SIDE, SIDE, SIDE, st.floats(0.0625, 1, width=32), st.integers(0, 2)),
+    max_size=30,
+    unique_by=lambda r: r[4],
 )
 
 

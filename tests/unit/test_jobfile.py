@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 
 from meshinfer.errors import ConfigError
 from meshinfer.model.job import JobSpec, Sample
-from meshinfer.model.jobfile import parse_job, parse_moment, parse_on, parse_span, plain_spec, set_value
+from meshinfer.model.jobfile import parse_moment, parse_on, parse_span, plain_spec, read_spec, set_value
 
 NOVEMBER = datetime(2026, 11, 1, tzinfo=UTC).timestamp()
 
 
 def test_the_smallest_job() -> None:
-    assert parse_job({"model": "yolox_nano"}) == JobSpec(model="yolox_nano")
+    assert read_spec({"model": "yolox_nano"}) == JobSpec(model="yolox_nano")
 
 
 @pytest.mark.parametrize(
@@ -31,7 +31,7 @@ def test_the_smallest_job() -> None:
     ],
 )
 def test_labels_in_each_form(labels: object, plain: tuple[str, ...]) -> None:
-    assert parse_job({"model": "m", "on": {"labels": labels}}).on.labels == plain
+    assert read_spec({"model": "m", "on": {"labels": labels}}).on.labels == plain
 
 
 @pytest.mark.parametrize(
@@ -39,7 +39,7 @@ def test_labels_in_each_form(labels: object, plain: tuple[str, ...]) -> None:
 )
 def test_spans(text: str, seconds: float) -> None:
     assert parse_span(text) == seconds
-    assert parse_job({"model": "m", "expires": text}).expires == seconds
+    assert read_spec({"model": "m", "expires": text}).expires == seconds
 
 
 @pytest.mark.parametrize(
@@ -48,13 +48,13 @@ def test_spans(text: str, seconds: float) -> None:
 )
 def test_moments_are_utc_unless_they_say(text: str) -> None:
     assert parse_moment(text) == NOVEMBER
-    job = parse_job({"model": "m", "on": {"captured": {"after": text, "before": NOVEMBER + 1}}})
+    job = read_spec({"model": "m", "on": {"captured": {"after": text, "before": NOVEMBER + 1}}})
     assert job.on.captured is not None
     assert (job.on.captured.after, job.on.captured.before) == (NOVEMBER, NOVEMBER + 1)
 
 
 def test_empty_keys_mean_their_defaults() -> None:
-    assert parse_job({"model": "m", "sample": None, "detect": {"classes": "person"}}).sample == Sample()
+    assert read_spec({"model": "m", "sample": None, "detect": {"classes": "person"}}).sample == Sample()
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def test_empty_keys_mean_their_defaults() -> None:
 )
 def test_mistakes_are_named_by_their_path(raw: object, said: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        parse_job(raw, where="people.yaml")
+        read_spec(raw, where="people.yaml")
     assert str(caught.value).startswith("people.yaml: ")
     assert said in str(caught.value)
 
@@ -146,8 +146,8 @@ _specs = st.fixed_dictionaries(
 
 @given(_specs)
 def test_the_plain_form_reads_back(raw: dict[str, Any]) -> None:
-    spec = parse_job(raw)
-    assert parse_job(plain_spec(spec)) == spec
+    spec = read_spec(raw)
+    assert read_spec(plain_spec(spec)) == spec
 
 
 @given(
@@ -166,6 +166,6 @@ def test_the_plain_form_reads_back(raw: dict[str, Any]) -> None:
 )
 def test_no_input_raises_anything_else(raw: object) -> None:
     try:
-        parse_job(raw)
+        read_spec(raw)
     except ConfigError as e:
         assert "job: " in str(e)  # noqa: PT017  a value that happens to be right may come back as well

@@ -31,7 +31,7 @@ class Guess(NamedTuple):
 
 
 def average_precision(guesses: Sequence[Sequence[Guess]], truths: Sequence[Sequence[Truth]]) -> tuple[float, float]:
-    """AP and AP50 over images that belong together by their position; the mean over the classes that the truth holds."""
+    """AP and AP50 over images paired by their position: the mean over the classes that the truth holds."""
     labels = sorted({t.label for image in truths for t in image})
     per_class = np.array([_of_class(label, guesses, truths) for label in labels])
     return float(per_class.mean()), float(per_class[:, 0].mean())

@@ -105,7 +105,8 @@ class Supervisor:
         except* Exception as group:  # noqa: BLE001 - the point of this class: tasks raise whatever a peer provokes
             name = getattr(function, "__name__", "task")
             self._counters[f"guarded_{name}"] += 1
-            log.debug("guarded %s of %s: %r", name, type(self._service).__name__, group.exceptions[0])
+            level = logging.ERROR if function == self._service.run else logging.DEBUG
+            log.log(level, "guarded %s of %s: %r", name, type(self._service).__name__, group.exceptions[0])
             owner = getattr(function, "__self__", self._service)
             if owner is not self._service and hasattr(owner, "close") and self.is_running:
                 self.run_task(owner.close)  # half a connection is worse than none

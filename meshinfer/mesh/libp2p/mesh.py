@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
@@ -302,6 +303,8 @@ async def open_mesh(
     cannot listen.
     """
     silence()
+    if not re.fullmatch(r"[A-Za-z0-9._-]{1,64}", mesh):
+        raise ConfigError(f"bad mesh name {mesh[:80]!r}: letters, digits, dots, dashes and underscores, at most 64")
     where = list(dict.fromkeys(parse_listen(text) for text in listen))
     known = tuple(parse_dial(text)[1] for text in bootstrap)
     network = Libp2pMesh(identity, mesh, swarm_key)
