@@ -67,7 +67,9 @@ async def scan(folder: Path, db: Database, workers: int, idle: float) -> None:
         await catalog.scanned.wait()
         took, cpu = time.perf_counter() - began, time.process_time() - cpu
         entries = len(catalog.snapshot()[0])
-        print(f"  {entries} entries in {took:.2f} s ({entries / took:.0f}/s), CPU {cpu:.2f} s, opened {catalog.examined}")
+        print(
+            f"  {entries} entries in {took:.2f} s ({entries / took:.0f}/s), CPU {cpu:.2f} s, opened {catalog.examined}"
+        )
         report(lags)
         began = time.perf_counter()
         await catalog.summary()

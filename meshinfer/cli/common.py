@@ -25,6 +25,17 @@ class Session:
     verbose: bool
     _made: list[Output] = field(default_factory=list)
 
+    def set_up_logging(self) -> None:
+        """For verbs that run a node. What people should know is said by the node itself; logs are for -v."""
+        import logging
+
+        if self.verbose:
+            logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s: %(message)s", datefmt="%H:%M:%S")
+            logging.getLogger("meshinfer").setLevel(logging.INFO)
+        else:
+            # Without any handler Python prints warnings to stderr, here of each peer that is away.
+            logging.getLogger().addHandler(logging.NullHandler())
+
     @property
     def out(self) -> Output:
         """Made at first use: it imports the tables' library."""

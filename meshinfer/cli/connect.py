@@ -51,6 +51,7 @@ def node_or_guest(session: Session, bootstrap: tuple[str, ...]) -> Iterator[Path
     config = load(session.home, flags, check_paths=False)
     from meshinfer.node.app import guest
 
+    session.set_up_logging()
     session.out.note("no node runs here: joining the mesh for this call", "dim")
     with guest(config) as joined:
         yield joined

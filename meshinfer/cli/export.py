@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import itertools
 import re
 import shutil
 import tempfile
@@ -31,14 +32,14 @@ _RESERVED = {"annotated", "detections.jsonl", "coco.json", "summary.json", ".spo
 class Export:
     """`with Export(folder, force=...) as export:` add what comes, then `finish`. Without it nothing is left behind."""
 
-    def __init__(self, folder: Path, *, force: bool = False) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, *, force: bool = False, pictures: int = 64) -> None:
+        self._folder, self._wanted = folder, pictures
         self._old = _check_target(folder, force)
         self._owners = Owners()
         self._names: dict[str, str] = {}
         self._labels: set[str] = set()
         self._file: tuple[str, BinaryIO] | None = None
-        self._drawn: list[tuple[Path, str, str]] = []
+        self._drawn: dict[str, list[tuple[Path, str]]] = {}
 
     def __enter__(self) -> Export:
         try:
@@ -62,7 +63,8 @@ class Export:
 
     @property
     def pictures(self) -> int:
-        return len(self._drawn)
+        """How many were kept."""
+        return min(self._wanted, sum(map(len, self._drawn.values())))
 
     def task(self, task: dict[str, Any]) -> None:
         self._owners.task(task)
@@ -84,9 +86,11 @@ class Export:
             return
         if data.startswith(b"\xff\xd8\xff"):
             stem = "-".join(safe_name(str(picture.get(key))) for key in ("source", "entry"))
-            path = self._work / f"picture-{self.pictures}"
-            path.write_bytes(data)
-            self._drawn.append((path, str(picture.get("peer")), f"{stem}-{int(picture.get('frame', 0)):06d}.jpg"))
+            of_peer = self._drawn.setdefault(str(picture.get("peer")), [])
+            if len(of_peer) < self._wanted:
+                path = self._work / f"picture-{len(self._drawn)}-{len(of_peer)}"
+                path.write_bytes(data)
+                of_peer.append((path, f"{stem}-{int(picture.get('frame', 0)):06d}.jpg"))
 
     def finish(self, answer: dict[str, Any]) -> dict[str, int]:
         """Merge, put everything in its place; gives the counts of frames with detections, and of detections."""
@@ -131,7 +135,9 @@ class Export:
                 name = f"{name[:90]}-{safe_name(peer)[-6:]}"
             names[peer] = name
             (self._work / "peers" / safe_name(peer)).rename(self._new / name)
-        for path, peer, rest in self._drawn:
+        # The first picture of every peer, then the second of every peer: N of them show all peers, not the first one.
+        turns = itertools.zip_longest(*([(peer, *picture) for picture in of] for peer, of in self._drawn.items()))
+        for peer, path, rest in itertools.islice((p for turn in turns for p in turn if p), self._wanted):
             (self._new / "annotated").mkdir(exist_ok=True)
             path.rename(self._new / "annotated" / f"{names.get(peer) or safe_name(peer)[-6:]}-{rest}")
         return names

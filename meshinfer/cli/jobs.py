@@ -10,8 +10,7 @@ from meshinfer.cli.connect import node_socket
 
 @verb("jobs")
 @click.argument("job", required=False)
-@click.option("--why", is_flag=True, help="Who runs it, who declines, and why: what JOB shows anyway.", hidden=True)
-def jobs(session: Session, job: str | None, why: bool) -> int:
+def jobs(session: Session, job: str | None) -> int:
     """List jobs, or describe one: who runs it, who declines, and why.
 
     JOB is an id, the start of one, or a name. Describing asks every peer, and names those that did not answer.

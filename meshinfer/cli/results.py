@@ -39,7 +39,7 @@ def results(session: Session, job: str, folder: str, annotate: int, force: bool)
 
     target = Path(folder).expanduser().absolute()
     node = node_socket(session)
-    with Export(target, force=force) as export:
+    with Export(target, force=force, pictures=annotate) as export:
         with call(node, "results", {"job": job, "annotate": annotate}) as conversation:
             for message in conversation:
                 if event := message.get("event"):

@@ -43,8 +43,9 @@ def _show(session: Session, answer: dict[str, Any]) -> None:
     for address in answer.get("addresses") or ():
         out.say(f"  {address}")
     for peer in answer.get("unreached") or ():
-        where = ", ".join(str(a) for a in peer.get("addresses") or ()) or peer.get("peer", "?")
-        out.say(f"not reached for {span(peer.get('seconds'))}: {where}: {peer.get('error')}", "red")
+        where, error = ", ".join(str(a) for a in peer.get("addresses") or ()), str(peer.get("error"))
+        cause = error if where and where in error else f"{where or peer.get('peer', '?')}: {error}"
+        out.say(f"not reached for {span(peer.get('seconds'))}: {cause}", "red")
     for notice in answer.get("notices") or ():
         out.say(f"note: {notice}", "yellow")
     if session.verbose:

@@ -45,7 +45,8 @@ if TYPE_CHECKING:
     help="Let annotated frames leave this peer when results are asked for.",
 )
 @click.option("--workers", type=int, metavar="N", help="Inference workers [one a core].")
-def up(session: Session, sources: tuple[str, ...], labels: tuple[str, ...], **given: Any) -> None:
+@click.option("--until-stdin-closes", "tied", is_flag=True, hidden=True)
+def up(session: Session, sources: tuple[str, ...], labels: tuple[str, ...], tied: bool, **given: Any) -> None:
     """Run a peer: share footage, run jobs, hear events.
 
     Prints the addresses that other peers join through, then one line for each thing worth knowing. Ctrl-C stops it;
@@ -58,6 +59,10 @@ def up(session: Session, sources: tuple[str, ...], labels: tuple[str, ...], **gi
     """
     from meshinfer.config import load, parse_labels, parse_source
 
+    if tied:
+        from meshinfer.cli.lifeline import end_with_stdin
+
+        end_with_stdin()
     flags: dict[str, Any] = {"peer": {}, "mesh": {}, "policy": {}, "limits": {}}
     if sources:
         flags["source"] = [parse_source(text) for text in sources]
@@ -76,10 +81,7 @@ def up(session: Session, sources: tuple[str, ...], labels: tuple[str, ...], **gi
     if given["mesh"]:
         flags["mesh"]["name"] = given["mesh"]
     config = load(session.home, flags)
-    if session.verbose:
-        import logging
-
-        logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s", datefmt="%H:%M:%S")
+    session.set_up_logging()
     from meshinfer.node.app import run
 
     run(config, say=lambda text: _say(session, text), on_ready=lambda status: _ready(session, config, status))

@@ -129,10 +129,7 @@ def show_verdicts(session: Session, spec: dict[str, Any], answer: dict[str, Any]
         session.out.data(answer)
     else:
         out = session.out
-        out.say(
-            f"{spec.get('name', 'job')}, model {answer.get('model', spec.get('model'))}: a dry run, nothing is published",
-            "bold",
-        )
+        out.say(f"{spec.get('name', 'job')}, model {spec.get('model')}: a dry run, nothing is published", "bold")
         columns = [Column("PEER"), Column("VERDICT", whole=True), Column("FILES", "right", whole=True)]
         columns += [Column("FRAMES", "right", whole=True), Column("WHY")]
         out.table(columns, [_verdict_row(v) for v in verdicts])

@@ -34,7 +34,7 @@ MAX_LABELS: Final = 64
 MAX_INTERVAL: Final = 300.0
 WALK_SHARE: Final = 0.005
 """Of a core, at most, for walking the folders while nothing changes (until the interval reaches its maximum)."""
-BATCH: Final = 512
+BATCH: Final = 64
 BATCH_SECONDS: Final = 0.25
 PIECE: Final = 500
 """Verdicts and names booked before other tasks get a turn."""

@@ -106,7 +106,9 @@ class Holding:
 
     def apply_look(self, look: Look) -> Unlisted:
         """Books what is gone, has changed or is refused. Verdicts may have come in since the look: those count."""
-        changed = [n for found in (look.todo, look.waiting) for n, seen in found.items() if not self.is_settled(n, seen)]
+        changed = [
+            n for found in (look.todo, look.waiting) for n, seen in found.items() if not self.is_settled(n, seen)
+        ]
         gone = [entry for n in (*look.gone, *changed) if (entry := self.entries.pop(n, None)) is not None]
         for name in look.gone:
             self._settled.pop(name, None)

@@ -137,7 +137,7 @@ class Dialer:
         return delay
 
     async def _try_all(self, peer: PeerId, target: _Target) -> bool:
-        """Every address once, each in its own try, the next beside one that takes long. The first that works ends it."""
+        """Every address once, each in its own try, the next beside one that takes long. The first to work ends it."""
         reached = False
 
         async def attempt(address: str, over: trio.Event) -> None:

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
-from meshinfer.model.ids import Content, Labels, Name, Text
+from meshinfer.model.ids import Content, Count, Labels, Name, Real, Seconds, Text
 
 Kind = Literal["video", "image"]
 
@@ -26,16 +26,16 @@ class Entry(Struct, frozen=True, omit_defaults=True):
     kind: Kind
     labels: Labels
     """The source's labels over the peer's."""
-    bytes: int
-    width: int
-    height: int
-    frames: int
+    bytes: Count
+    width: Count
+    height: Count
+    frames: Count
     """1 for an image; for a video what the container says, 0 where it does not say."""
-    fps: float
+    fps: Real
     """0 for an image."""
-    duration: float
+    duration: Seconds
     """Seconds; 0 for an image."""
-    captured: float | None = None
+    captured: Real | None = None
     """Unix seconds of the first frame, where the file says so."""
 
 
@@ -55,13 +55,13 @@ class SourceSummary(Struct, frozen=True, omit_defaults=True):
     name: Name
     kinds: Annotated[tuple[Kind, ...], Meta(max_length=2)]
     labels: Labels
-    entries: int
-    unreadable: int
-    bytes: int
-    duration: float
+    entries: Count
+    unreadable: Count
+    bytes: Count
+    duration: Seconds
     """Seconds of video in all."""
-    oldest: float | None = None
-    newest: float | None = None
+    oldest: Real | None = None
+    newest: Real | None = None
     digest: Annotated[str, Meta(max_length=32)] = ""
     """Over its content ids in order: changes when its contents do."""
     sketch: Sketch = b""

@@ -6,12 +6,12 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
-from meshinfer.model.ids import ContentId, JobId, Name, PeerId, TaskId
+from meshinfer.model.ids import Content, Count, Job, Name, Peer, PeerId, Real, Task
 
 MAX_DETECTIONS = 300
 """Detections kept in one frame, the best ones: the COCO evaluation keeps 100, Ultralytics 300."""
 
-Box = tuple[float, float, float, float]
+Box = tuple[Real, Real, Real, Real]
 """x0, y0, x1, y1 in pixels of the original frame, origin top left, clipped to the frame."""
 
 
@@ -28,7 +28,7 @@ class FrameResult(Struct, frozen=True):
 
     frame: int
     """Index in the video, from 0; 0 for an image."""
-    t: float
+    t: Real
     """Seconds from the start of the video."""
     width: int
     height: int
@@ -38,9 +38,9 @@ class FrameResult(Struct, frozen=True):
 class Cursor(Struct, frozen=True, array_like=True, order=True):
     """A place in one peer's log of events: the n-th event that store `incarnation` of `origin` made, from 1."""
 
-    origin: PeerId
-    incarnation: int
-    n: int
+    origin: Peer
+    incarnation: Annotated[int, Meta(ge=1, le=2**62)]
+    n: Annotated[int, Meta(ge=1, le=2**53)]
 
     def __str__(self) -> str:
         return f"{self.origin}/{self.incarnation}/{self.n}"
@@ -50,17 +50,17 @@ class Event(Struct, frozen=True, omit_defaults=True):
     """One analysed frame with detections, as subscribers receive it."""
 
     cursor: Cursor
-    job: JobId
-    task: TaskId
+    job: Job
+    task: Task
     source: Name
     entry: Annotated[str, Meta(max_length=1024)]
-    content: ContentId
-    frame: Annotated[int, Meta(ge=0)]
-    t: float
+    content: Content
+    frame: Count
+    t: Real
     width: Annotated[int, Meta(ge=0, le=65536)]
     height: Annotated[int, Meta(ge=0, le=65536)]
     detections: Annotated[tuple[Detection, ...], Meta(max_length=MAX_DETECTIONS)]
-    wall: float | None = None
+    wall: Real | None = None
     """Unix seconds at which the frame was captured, where the footage says so."""
 
     @property

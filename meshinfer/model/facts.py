@@ -7,19 +7,20 @@ from typing import Annotated, Literal
 from msgspec import Meta, Struct
 
 from meshinfer.model.catalog import SourceSummary
-from meshinfer.model.ids import Digest, Job, Labels, Name, Text
+from meshinfer.model.ids import Count, Digest, Job, Labels, Name, Seconds, Text
 from meshinfer.model.job import JobOrder
 
 MAX_TASKS_A_PAGE = 2000
 """Task ids in one manifest record: 2000 x 16 bytes keeps a record below half of a gossip message."""
+
+MAX_PAGES = 1000
+"""Pages of one manifest: two million tasks of one job at one peer."""
 
 MAX_OUTCOMES = 200
 """Outcomes in one result record."""
 
 RawTask = Annotated[bytes, Meta(min_length=16, max_length=16)]
 """A TaskId as its 16 bytes: manifests and results carry thousands."""
-
-Count = Annotated[int, Meta(ge=0)]
 
 
 class ModelRef(Struct, frozen=True, omit_defaults=True):
@@ -57,8 +58,8 @@ class Manifest(Struct, frozen=True, omit_defaults=True):
     """One page of the tasks that a peer holds the data of."""
 
     job: Job
-    page: Count
-    pages: Annotated[int, Meta(ge=1)]
+    page: Annotated[int, Meta(ge=0, lt=MAX_PAGES)]
+    pages: Annotated[int, Meta(ge=1, le=MAX_PAGES)]
     tasks: Annotated[tuple[RawTask, ...], Meta(max_length=MAX_TASKS_A_PAGE)]
     frames: Count = 0
     """Frames expected over this page's tasks, as far as the containers say."""
@@ -73,7 +74,7 @@ class Claim(Struct, frozen=True, omit_defaults=True):
     analysed: Count
     """Frames analysed in its finished and running tasks."""
     detections: Count
-    seconds: float
+    seconds: Seconds
     """Seconds since it started on this job."""
     epoch: Count = 0
 
@@ -89,7 +90,7 @@ class Outcome(Struct, frozen=True, array_like=True):
     """False: it failed, and `error` says why."""
     frames: Count
     detections: Count
-    seconds: float
+    seconds: Seconds
     digest: Annotated[str, Meta(max_length=32)] = ""
     """Over its detections in frame order: equal on every peer that ran it."""
     attempt: Count = 1

@@ -23,17 +23,27 @@ ContentId = NewType("ContentId", str)
 ModelDigest = NewType("ModelDigest", str)
 """64 hex digits: sha256 of the model file."""
 
-PEER_ID = Meta(min_length=40, max_length=64, pattern=r"^[1-9A-HJ-NP-Za-km-z]+$")
-JOB_ID = Meta(pattern=r"^[0-9a-f]{16}$")
-TASK_ID = Meta(pattern=r"^[0-9a-f]{32}$")
-CONTENT_ID = Meta(pattern=r"^[0-9a-f]{32}$")
-MODEL_DIGEST = Meta(pattern=r"^[0-9a-f]{64}$")
+# \Z, not $, which would let a line feed pass: base58 and hex decoders skip it, so one peer would have two names.
+PEER_ID = Meta(min_length=40, max_length=64, pattern=r"^[1-9A-HJ-NP-Za-km-z]+\Z")
+JOB_ID = Meta(pattern=r"^[0-9a-f]{16}\Z")
+TASK_ID = Meta(pattern=r"^[0-9a-f]{32}\Z")
+CONTENT_ID = Meta(pattern=r"^[0-9a-f]{32}\Z")
+MODEL_DIGEST = Meta(pattern=r"^[0-9a-f]{64}\Z")
 
 Peer = Annotated[PeerId, PEER_ID]
 Job = Annotated[JobId, JOB_ID]
 Task = Annotated[TaskId, TASK_ID]
 Content = Annotated[ContentId, CONTENT_ID]
 Digest = Annotated[ModelDigest, MODEL_DIGEST]
+
+Count = Annotated[int, Meta(ge=0, le=2**53)]
+"""How many: exact as a double too, so in JSON, and far inside SQLite's 64 bits."""
+
+Real = Annotated[float, Meta(ge=-1e15, le=1e15)]
+"""A number. The bounds refuse NaN and infinities, which compare and add up to nonsense."""
+
+Seconds = Annotated[float, Meta(ge=0, le=1e10)]
+"""A span of time: at most 300 years, never NaN."""
 
 Name = Annotated[str, Meta(min_length=1, max_length=128)]
 """A short name: of a peer, a source, a model, a job."""

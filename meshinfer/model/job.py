@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from meshinfer.model.ids import Digest, Job, JobId, ModelDigest, Name, PeerId, hash_of
+from meshinfer.model.ids import Digest, Job, JobId, ModelDigest, Name, PeerId, Real, hash_of
 from meshinfer.model.selector import Selector
 
 MAX_SPEC = 16 * 1024
@@ -42,7 +42,7 @@ class Limits(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True
 
     frames: Annotated[int, Meta(ge=1)] | None = None
     """Analysed frames per entry."""
-    seconds: Annotated[float, Meta(gt=0)] | None = None
+    seconds: Annotated[float, Meta(gt=0, le=1e10)] | None = None
     """Seconds of work per entry; the task ends as a host error beyond."""
     detections: Annotated[int, Meta(ge=1, le=300)] = 300
     """Detections per frame, the best ones."""
@@ -87,7 +87,7 @@ class JobOrder(Struct, frozen=True):
     spec: Annotated[bytes, Meta(max_length=MAX_SPEC)]
     model: Digest
     nonce: Annotated[bytes, Meta(min_length=8, max_length=32)]
-    published: float
+    published: Real
     """Unix seconds by the publisher's clock: for people. Nothing is decided by it."""
 
     @property
@@ -133,4 +133,4 @@ def read_order(order: JobOrder, publisher: PeerId) -> JobInfo:
     try:
         return JobInfo(order, publisher, unpack_spec(order.spec))
     except (msgspec.ValidationError, msgspec.DecodeError) as e:
-        return JobInfo(order, publisher, None, f"asks for something this version does not know: {e}")
+        return JobInfo(order, publisher, None, f"asks for something this version does not know: {str(e)[:200]}")

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import fnmatch
 import re
+from functools import lru_cache
 from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
 from meshinfer.model.catalog import Entry, Kind
+from meshinfer.model.ids import Real
 
 Op = Literal["=", "!=", "in", "exists"]
 
@@ -45,6 +47,7 @@ class Requirement(Struct, frozen=True):
                 return f"{self.key}{self.op}{self.values[0]}"
 
 
+@lru_cache(maxsize=1024)
 def parse_requirement(text: str) -> Requirement:
     """`site=hamburg`, `site!=hamburg`, `site in (hamburg, rotterdam)` or `gps` (exists). Raises ValueError."""
     text = text.strip()
@@ -63,9 +66,9 @@ def parse_requirement(text: str) -> Requirement:
 class Captured(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """A range of capture time. Entries whose capture time is unknown don't match a range."""
 
-    after: float | None = None
+    after: Real | None = None
     """Unix seconds, inclusive."""
-    before: float | None = None
+    before: Real | None = None
     """Unix seconds, exclusive."""
 
 

@@ -20,10 +20,11 @@ from meshinfer.model.ids import PeerId, digest_of
 from meshinfer.model.job import JobOrder, JobSpec, job_id, pack_spec
 from meshinfer.model.jobfile import read_spec
 from meshinfer.node.follow import Follower
+from meshinfer.node.replay import Found
 from meshinfer.node.subscription import Filter, Subscription
 from meshinfer.node.views import View, event_view, job_view, missing_view, name_of, peers_view, verdict_view
 from meshinfer.schedule.progress import progress
-from meshinfer.wire.messages import Ask, CatalogPage, Events, Picture, ResultsEnd, ResultsOf, Tasks
+from meshinfer.wire.messages import Ask, CatalogPage, Picture, ResultsEnd, ResultsOf, Tasks
 
 if TYPE_CHECKING:
     from meshinfer.node.control import Call
@@ -187,7 +188,7 @@ class Calls:
                                         digests.append(f"{report.content}:{report.digest}")
                                         said = msgspec.structs.asdict(report)
                                         yield {"data": {"task": {**said, "peer": peer, "peer_name": name}}}
-                            case Events():
+                            case Found():
                                 for event in message.events:
                                     if now.winners.get(event.task, peer) == peer:
                                         yield {"data": {"event": event_view(state, event)}}

@@ -19,6 +19,7 @@ from meshinfer.model.detection import Event
 from meshinfer.model.ids import PeerId
 from meshinfer.schedule.log import StoreId
 from meshinfer.wire.codec import encode
+from meshinfer.wire.eventpack import packs, unpack
 from meshinfer.wire.messages import MAX_ANNOUNCEMENT, EventBatch
 
 EVERY = 0.05
@@ -28,6 +29,7 @@ WINDOW = 2000
 """Newest events kept of each origin."""
 
 MAX_ORIGINS = 512
+MAX_BATCH = 1000
 MAX_UNSENT = 20_000
 """Events that wait for the network. Beyond, the oldest are not sent live: subscribers fetch them."""
 
@@ -87,18 +89,17 @@ class EventHub:
 
     def receive(self, origin: PeerId, batch: EventBatch) -> None:
         """A batch from the network. Raises ProtocolError when it is not what its sender may send."""
-        for i, event in enumerate(batch.events):
-            cursor = event.cursor
-            if (cursor.origin, cursor.incarnation, cursor.n) != (origin, batch.incarnation, batch.first + i):
-                raise ProtocolError("events whose cursors are not their sender's")
-        store = StoreId(origin, batch.incarnation)
+        events = unpack(batch.pack, origin)
+        if not events or any(event.cursor.n != events[0].cursor.n + i for i, event in enumerate(events)):
+            raise ProtocolError("events that do not follow each other")
+        store, first = StoreId(origin, batch.pack.incarnation), events[0].cursor.n
         window = self.windows.get(store)
         if window is None:
             if len(self.windows) >= MAX_ORIGINS:
                 self.windows.pop(next(s for s in self.windows if s != self._own))
-            window = self.windows[store] = Window(batch.first)
-        window.extend(batch.first, batch.events)
-        self.counters["events_received"] += len(batch.events)
+            window = self.windows[store] = Window(first)
+        window.extend(first, events)
+        self.counters["events_received"] += len(events)
         self._wake()
 
     def _wake(self) -> None:
@@ -115,14 +116,10 @@ class EventHub:
             while not self._unsent:
                 self._recorded = trio.Event()
                 await self._recorded.wait()
-            batch, size = [self._unsent.popleft()], 0
-            size = len(encode(batch[0]))
-            while self._unsent and self._unsent[0].cursor.n == batch[-1].cursor.n + 1:
-                size += len(encode(self._unsent[0]))
-                if size > MAX_ANNOUNCEMENT - 256 or len(batch) >= 2000:
-                    break
+            batch = [self._unsent.popleft()]
+            while self._unsent and self._unsent[0].cursor.n == batch[-1].cursor.n + 1 and len(batch) < MAX_BATCH:
                 batch.append(self._unsent.popleft())
-            message = EventBatch(batch[0].cursor.incarnation, batch[0].cursor.n, tuple(batch))
-            await self._mesh.publish("events", encode(message))
+            for pack in packs(self._own.incarnation, batch, MAX_ANNOUNCEMENT - 256):
+                await self._mesh.publish("events", encode(EventBatch(pack)))
             self.counters["event_batches_sent"] += 1
             await trio.sleep(EVERY)

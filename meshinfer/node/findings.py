@@ -18,14 +18,15 @@ from meshinfer.mesh.api import Mesh, Stream
 from meshinfer.model.catalog import Entry
 from meshinfer.model.detection import Event
 from meshinfer.model.ids import JobId, PeerId
-from meshinfer.node.replay import check_origin, event_pages
+from meshinfer.node.replay import Found
 from meshinfer.store import EventLog, ResultKey, TaskTable, result_key
 from meshinfer.wire.codec import encode
+from meshinfer.wire.eventpack import packs, unpack
 from meshinfer.wire.messages import (
+    PAGE_TARGET,
     Events,
     Picture,
     ResultsEnd,
-    ResultsMessage,
     ResultsOf,
     TaskReport,
     Tasks,
@@ -39,6 +40,8 @@ CHUNK = 500
 TASKS_A_PAGE = 200
 MAX_MESSAGES = 1_000_000
 JPEG_BYTES = 190 * 1024
+
+Finding = Tasks | Found | Picture | ResultsEnd
 
 
 class Findings:
@@ -56,11 +59,11 @@ class Findings:
         self._incarnation, self._share_pixels = incarnation, share_pixels
         mesh.serve(PROTOCOL, self._answer)
 
-    async def of(self, peer: PeerId, ask: ResultsOf) -> AsyncGenerator[ResultsMessage, None]:
+    async def of(self, peer: PeerId, ask: ResultsOf) -> AsyncGenerator[Finding, None]:
         """A peer's findings, ended by `ResultsEnd`. Raises MeshError or ProtocolError."""
         if peer == self._mesh.me:
-            async for message in self._own(ask, with_pictures=True):
-                yield message
+            async for finding in self._own(ask, with_pictures=True):
+                yield finding
             return
         async with self._mesh.open(peer, PROTOCOL) as stream:
             await stream.send(encode(ask))
@@ -72,7 +75,8 @@ class Findings:
                     raise MeshError("stopped answering")
                 message = read_results(data or b"")
                 if isinstance(message, Events):
-                    check_origin(message, peer)
+                    yield Found(message.pack.incarnation, unpack(message.pack, peer))
+                    continue
                 yield message
                 if isinstance(message, ResultsEnd):
                     return
@@ -81,9 +85,13 @@ class Findings:
     async def _answer(self, stream: Stream) -> None:
         ask = read_results_of(await stream.receive() or b"")
         async for message in self._own(ask, with_pictures=self._share_pixels):
-            await stream.send(encode(message))
+            if isinstance(message, Found):
+                for page in packs(message.incarnation, message.events, PAGE_TARGET):
+                    await stream.send(encode(Events(page)))
+            else:
+                await stream.send(encode(message))
 
-    async def _own(self, ask: ResultsOf, *, with_pictures: bool) -> AsyncGenerator[ResultsMessage, None]:
+    async def _own(self, ask: ResultsOf, *, with_pictures: bool) -> AsyncGenerator[Finding, None]:
         rows = await trio.to_thread.run_sync(self._tasks.of_job, ask.job)
         for i in range(0, len(rows), TASKS_A_PAGE):
             yield Tasks(
@@ -102,8 +110,7 @@ class Findings:
             if not chunk:
                 break
             after = result_key(chunk[-1])
-            for page in event_pages(chunk):
-                yield Events(self._incarnation, page)
+            yield Found(self._incarnation, tuple(chunk))
             if ask.pictures and with_pictures:
                 best = _spread([*best, *chunk], ask.pictures)
         for event in best:

@@ -3,23 +3,32 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from typing import NamedTuple
 
 import trio
 
-from meshinfer.errors import MeshError, ProtocolError
+from meshinfer.errors import MeshError
 from meshinfer.mesh.api import Mesh, Stream
 from meshinfer.model.detection import Event
 from meshinfer.model.ids import PeerId
 from meshinfer.store import EventLog
 from meshinfer.wire.codec import encode
+from meshinfer.wire.eventpack import packs, unpack
 from meshinfer.wire.messages import PAGE_TARGET, Events, Head, Replay, read_events, read_replay
 
 PROTOCOL = "events"
 PATIENCE = 10.0
 """Seconds for the next page."""
 CHUNK = 500
+
+
+class Found(NamedTuple):
+    """Events of one store, in the order in which they were asked for."""
+
+    incarnation: int
+    events: tuple[Event, ...]
 
 
 class EventArchive:
@@ -54,26 +63,12 @@ class EventArchive:
         async with aclosing(self.chunks(ask)) as chunks:
             async for chunk in chunks:
                 end = chunk[-1].cursor.n
-                for page in event_pages(chunk):
-                    await stream.send(encode(Events(self.incarnation, page)))
+                for page in packs(self.incarnation, chunk, PAGE_TARGET):
+                    await stream.send(encode(Events(page)))
         await stream.send(encode(Head(self.incarnation, end)))
 
 
-def event_pages(events: Sequence[Event]) -> Iterator[tuple[Event, ...]]:
-    """Events in frames of bounded size."""
-    page: list[Event] = []
-    size = 0
-    for event in events:
-        page.append(event)
-        size += len(encode(event))
-        if size >= PAGE_TARGET or len(page) >= 5000:
-            yield tuple(page)
-            page, size = [], 0
-    if page:
-        yield tuple(page)
-
-
-async def replay_from(mesh: Mesh, peer: PeerId, ask: Replay) -> AsyncGenerator[Events | Head, None]:
+async def replay_from(mesh: Mesh, peer: PeerId, ask: Replay) -> AsyncGenerator[Found | Head, None]:
     """Pages of a peer's events, ended by its `Head`. Raises MeshError or ProtocolError."""
     async with mesh.open(peer, PROTOCOL) as stream:
         await stream.send(encode(ask))
@@ -84,12 +79,7 @@ async def replay_from(mesh: Mesh, peer: PeerId, ask: Replay) -> AsyncGenerator[E
                 raise MeshError(f"peer {peer[-6:]} stopped answering")
             message = read_events(data or b"")
             if isinstance(message, Events):
-                check_origin(message, peer)
+                yield Found(message.pack.incarnation, unpack(message.pack, peer))
+                continue
             yield message
-            if isinstance(message, Head):
-                return
-
-
-def check_origin(page: Events, peer: PeerId) -> None:
-    if any(e.cursor.origin != peer or e.cursor.incarnation != page.incarnation for e in page.events):
-        raise ProtocolError("events of another origin")
+            return

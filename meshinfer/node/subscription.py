@@ -20,9 +20,9 @@ from meshinfer.mesh.api import Mesh
 from meshinfer.model.detection import Cursor, Event
 from meshinfer.model.ids import JobId, PeerId, TaskId
 from meshinfer.node.events import EventHub
-from meshinfer.node.replay import EventArchive, replay_from
+from meshinfer.node.replay import EventArchive, Found, replay_from
 from meshinfer.schedule.log import StoreId
-from meshinfer.wire.messages import Events, Head, Replay
+from meshinfer.wire.messages import Head, Replay
 
 ASK_AGAIN = 3.0
 """Seconds without news after which the origin is asked whether there is any."""
@@ -140,7 +140,7 @@ class Subscription:
                     return
                 await self._hub.arrived()
 
-    async def _pages(self, peer: PeerId, ask: Replay) -> AsyncGenerator[Events | Head, None]:
+    async def _pages(self, peer: PeerId, ask: Replay) -> AsyncGenerator[Found | Head, None]:
         if peer != self._mesh.me:
             async with aclosing(replay_from(self._mesh, peer, ask)) as pages:
                 async for page in pages:
@@ -150,7 +150,7 @@ class Subscription:
         async with aclosing(self._archive.chunks(ask)) as chunks:
             async for chunk in chunks:
                 end = chunk[-1].cursor.n
-                yield Events(self._archive.incarnation, tuple(chunk))
+                yield Found(self._archive.incarnation, tuple(chunk))
         yield Head(self._archive.incarnation, end)
 
     async def _deliver(self, event: Event) -> None:

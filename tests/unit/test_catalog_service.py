@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from io import BufferedReader
 from pathlib import Path
 
 import cv2
@@ -15,6 +16,7 @@ import trio
 from meshinfer.errors import ConfigError
 from meshinfer.media import examine as examining
 from meshinfer.media.catalog import Catalog, CatalogChange
+from meshinfer.media.hashing import content_id
 from meshinfer.media.scan import walk
 from meshinfer.media.source import SourceSpec
 from meshinfer.model.ids import ContentId, hash_of
@@ -178,10 +180,12 @@ def test_a_file_that_changed_since_it_was_listed(folder: Path) -> None:
 
 async def test_a_restart_hashes_nothing(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     hashed: list[str] = []
-    content_id = examining.content_id
-    monkeypatch.setattr(
-        examining, "content_id", lambda file, check: hashed.append(file.name) or content_id(file, check)
-    )
+
+    def counted(file: BufferedReader, check: Callable[[], object]) -> ContentId:
+        hashed.append(file.name)
+        return content_id(file, check)
+
+    monkeypatch.setattr(examining, "content_id", counted)
     for i in range(40):
         put(folder / f"{i:02}.jpg", jpeg(i))
     put(folder / "empty.jpg", b"")

@@ -16,7 +16,7 @@ PEER = "/ip4/127.0.0.1/tcp/4001/p2p/12D3KooWFSu1Y7Kq81GoPK33UmSPfvhEWq84RQ65hdFn
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def read(home: Path, toml: str = "", flags: dict[str, Any] | None = None, **environ: str) -> Config:
+def read(home: Path, toml: str = "", flags: dict[str, Any] | None = None, **environ: Any) -> Config:
     (home / "config.toml").write_text(toml)
     return load(home, flags, environ=environ)
 
@@ -95,7 +95,7 @@ def test_mistakes_in_the_file(tmp_path: Path, toml: str, said: str) -> None:
 )
 def test_mistakes_in_variables(tmp_path: Path, variable: str, value: str, said: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        read(tmp_path, **{variable: value})
+        read(tmp_path, "", None, **{variable: value})
     assert said in str(caught.value)
 
 
@@ -170,3 +170,11 @@ def test_the_example_is_valid(tmp_path: Path) -> None:
     config = load(tmp_path, environ={}, check_paths=False)
     assert config.source
     assert config.limits.workers
+
+
+def test_the_page_has_every_key() -> None:
+    page = (ROOT / "docs/CONFIG.md").read_text()
+    config = Config(home=ROOT)
+    for section in ("peer", "mesh", "policy", "limits"):
+        for key in getattr(config, section).__struct_fields__:
+            assert f"`{section}.{key}`" in page

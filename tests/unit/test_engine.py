@@ -102,7 +102,7 @@ def test_frames_come_in_order_without_a_gap(engine: Engine, sink: Sink, item: Ma
     sink.finish(A)
     batches = sink.of(A)
     assert [r.frame for r in sink.results(A)] == list(range(FRAMES))
-    assert all(r.detections[0].score == round(grey(r.frame) / 255, 4) for r in sink.results(A))
+    assert all(abs(r.detections[0].score - grey(r.frame) / 255) < 0.001 for r in sink.results(A))
     done = 0
     for batch in batches:
         done += batch.analysed_frames

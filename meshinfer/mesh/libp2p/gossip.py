@@ -136,8 +136,8 @@ class GuardedPubsub(pubsub.Pubsub):
         return False
 
     async def write_msg(self, stream: Any, rpc_msg: rpc_pb2.RPC) -> bool:
-        """One writer at a time. 0.8.1 replays recent messages beside the sending loop, and a yamux write above 64 KiB is
-        several frames: two at once leave garbage on the stream, and the replay repeats it on the next one."""
+        """One writer at a time. 0.8.1 replays recent messages beside the sending loop, and a write above 64 KiB is
+        several yamux frames: two at once leave garbage on the stream, and the replay repeats it on the next one."""
         async with self._writing.setdefault(stream, trio.Lock()):
             written: bool = await super().write_msg(stream, rpc_msg)
         return written

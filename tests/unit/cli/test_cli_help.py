@@ -136,3 +136,23 @@ def test_init_makes_a_private_home(cli: Cli, tmp_path: Path) -> None:
     again = cli("init", "--home", fresh)
     assert first.stdout.splitlines()[0] == again.stdout.splitlines()[0], "the same identity"
     assert (fresh / "config.toml").read_text() == before
+
+
+def test_the_page_has_every_option() -> None:
+    page = (Path(__file__).resolve().parents[3] / "docs/CLI.md").read_text()
+    for name in Commands.table:
+        command = app.get_command(click.Context(app), name)
+        assert command is not None
+        verbs = list(command.commands.values()) if isinstance(command, click.Group) else [command]
+        for verb in verbs:
+            heading = f"### `meshinfer {name} {verb.name}".replace(f"{name} {name}", name)
+            assert heading in page
+            section = page.partition(heading)[2].partition("\n##")[0] + page.partition("## ")[0]
+            missing = [
+                o
+                for p in verb.params
+                if not getattr(p, "hidden", False)
+                for o in p.opts
+                if o.startswith("--") and o not in section
+            ]
+            assert missing == [], f"docs/CLI.md leaves them out of `{name}`"

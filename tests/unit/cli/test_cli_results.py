@@ -166,6 +166,18 @@ def test_peers_cannot_name_their_way_out(tmp_path: Path) -> None:
     assert all(safe_name(p.name) == p.name for p in folders)
 
 
+def test_pictures_are_of_all_peers(tmp_path: Path) -> None:
+    with Export(tmp_path / "out", pictures=3) as export:
+        for peer, name in ((ALICE, "hamburg-1"), (BOB, "rotterdam")):
+            export.event(event(peer=peer, peer_name=name))
+            for frame in range(5):
+                export.picture({"peer": peer, "source": "s", "entry": "e", "frame": frame, "jpeg_base64": JPEG})
+        export.finish({})
+        assert export.pictures == 3
+    kept = sorted(p.name for p in (tmp_path / "out/annotated").iterdir())
+    assert kept == ["hamburg-1-s-e-000000.jpg", "hamburg-1-s-e-000001.jpg", "rotterdam-s-e-000000.jpg"]
+
+
 def test_targets_that_cannot_be(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(ConfigError, match="is a file"):

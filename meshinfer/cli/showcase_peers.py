@@ -1,0 +1,130 @@
+"""The demo's peers: `meshinfer up` as a user would start it, in processes that end with the demo."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from meshinfer.cli.client import ask
+from meshinfer.errors import MeshError, NodeNotRunning
+from meshinfer.home import socket_path
+
+PATIENCE = 30.0
+"""Seconds for a step of the start that takes two."""
+
+GRACE = 5.0
+"""Seconds that a process has to end before it is killed."""
+
+POLL = 0.05
+LOG_LINES = 12
+LOG_TAIL = 16 * 1024
+
+
+class Peer:
+    """One `meshinfer up`; what it says goes to `log`."""
+
+    def __init__(self, name: str, home: Path, process: subprocess.Popen[bytes], log: Path) -> None:
+        self.name, self.home, self.process, self.log = name, home, process, log
+        self.socket = socket_path(home)
+
+    def status(self) -> dict[str, Any] | None:
+        """What the peer says of itself; None while it is not up."""
+        try:
+            return ask(self.socket, "status")
+        except NodeNotRunning:
+            return None
+
+    def last_lines(self) -> list[str]:
+        try:
+            with self.log.open("rb") as file:
+                file.seek(max(0, self.log.stat().st_size - LOG_TAIL))
+                return file.read().decode(errors="replace").splitlines()[-LOG_LINES:]
+        except OSError:
+            return []
+
+
+class Crew:
+    """`with Crew(folder) as crew:` the peers it starts end with the context, and with this process."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.peers: dict[str, Peer] = {}
+
+    def __enter__(self) -> Crew:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        end_all(peer.process for peer in self.peers.values())
+
+    def start(self, name: str, *flags: str) -> Peer:
+        """Raises MeshError."""
+        home, log = self._folder / name, self._folder / f"{name}.log"
+        fixed = ["--home", str(home), "--name", name, "--mesh", "demo", "--listen", "/ip4/127.0.0.1/tcp/0"]
+        try:
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with log.open("wb") as file:
+                process = subprocess.Popen(
+                    [sys.executable, "-m", "meshinfer", "up", *fixed, "--until-stdin-closes", *flags],
+                    stdin=subprocess.PIPE,
+                    stdout=file,
+                    stderr=subprocess.STDOUT,
+                    env=environment(),
+                    start_new_session=True,  # Ctrl-C is for us: we end them, and in order
+                )
+        except OSError as e:
+            raise MeshError(f"the peer {name} cannot be started: {e.strerror or e}") from None
+        self.peers[name] = Peer(name, home, process, log)
+        return self.peers[name]
+
+    def wait(self, what: str, condition: Callable[[], bool], patience: float = PATIENCE) -> None:
+        """Until `condition` holds. Raises MeshError when that takes too long or a peer has ended."""
+        deadline = time.monotonic() + patience
+        while not condition():
+            self.check()
+            if time.monotonic() > deadline:
+                raise MeshError(f"{what}: not within {patience:.0f} s; is this machine very busy?")
+            time.sleep(POLL)
+
+    def check(self) -> None:
+        """Raises MeshError when a peer has ended."""
+        for peer in self.peers.values():
+            if (code := peer.process.poll()) is not None:
+                raise MeshError(f"the peer {peer.name} ended by itself (exit code {code})")
+
+
+def environment(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """Without MESHINFER_*: the user's own settings would take these peers into the user's own mesh."""
+    kept = {key: value for key, value in environ.items() if not key.startswith("MESHINFER_")}
+    return kept | {"PYTHONUNBUFFERED": "1"}
+
+
+def end_all(processes: Iterable[subprocess.Popen[bytes]]) -> None:
+    """Terminate all; kill what is still there after `GRACE` seconds."""
+    processes = list(processes)
+    try:
+        for process in processes:
+            if process.poll() is None:
+                process.terminate()
+        deadline = time.monotonic() + GRACE
+        for process in processes:
+            try:
+                process.wait(max(0.0, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                process.kill()
+    finally:
+        for process in processes:
+            if process.poll() is None:  # a second Ctrl-C, or it was killed just now
+                process.kill()
+            process.wait()
+            for pipe in (process.stdin, process.stderr):
+                if pipe is not None:
+                    pipe.close()

@@ -1,0 +1,109 @@
+"""What the demo says at the end: a table, a picture, and what to try next."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from meshinfer.cli.output import Column, Output, count, size
+from meshinfer.cli.showcase_reckoning import PeerLine, Reckoning
+from meshinfer.errors import MediaError
+from meshinfer.media.draw import contact_sheet
+
+SHEET_WIDTH = 1920
+
+NEXT = (
+    ("meshinfer up --source cam=/path/to/your/videos --label site=here", "a peer; the same on every machine that has footage"),
+    ("meshinfer models add /path/to/detector.onnx", "a real detector: yolox_nano, fastestdet, a YOLO export"),
+    ("meshinfer run detector --on kind=video --follow", "from any peer: it runs wherever matching footage lies"),
+)  # fmt: skip
+
+
+def write_sheet(path: Path, pictures: Sequence[dict[str, Any]], columns: int) -> None:
+    """The annotated frames that came back, in one PNG. Raises MediaError."""
+    tiles = []
+    for picture in pictures:
+        image = cv2.imdecode(np.frombuffer(jpeg_of(picture), np.uint8), cv2.IMREAD_COLOR)
+        if image is not None:
+            caption = f"{picture.get('peer_name')}   {picture.get('source')}/{picture.get('entry')}   frame {picture.get('frame')}"
+            tiles.append((np.asarray(image, np.uint8), caption))
+    if not tiles:
+        raise MediaError("no annotated frame could be read")
+    title = "meshinfer demo: what the peers found in footage that stayed with them"
+    ok, png = cv2.imencode(".png", contact_sheet(tiles, title=title, columns=columns, width=SHEET_WIDTH))
+    if not ok:
+        raise MediaError(f"{path}: OpenCV could not encode it")
+    try:
+        path.write_bytes(png.tobytes())
+    except OSError as e:
+        raise MediaError(f"{path}: cannot be written: {e.strerror}") from None
+
+
+def jpeg_of(picture: dict[str, Any]) -> bytes:
+    """Empty where it is none."""
+    try:
+        return base64.b64decode(str(picture.get("jpeg_base64") or ""), validate=True)
+    except binascii.Error:
+        return b""
+
+
+def show_table(out: Output, r: Reckoning) -> None:
+    titles = ("FILES", "FRAMES", "FRAMES/S", "DETECTIONS", "RECALL", "PRECISION", "FOOTAGE", "SENT")
+    total = PeerLine(
+        "all", r.entries, r.frames, r.fps, r.detections, r.recall, r.precision, r.footage_bytes, r.mesh_bytes
+    )
+    columns = [Column("PEER", whole=True), *(Column(title, "right", whole=True) for title in titles)]
+    out.table(columns, [_cells(line) for line in (*r.peers, total)])
+
+
+def _cells(line: PeerLine) -> list[str]:
+    if not line.footage_bytes:
+        return [line.name, *["–"] * 7, size(line.sent_bytes)]
+    return [
+        line.name,
+        str(line.entries),
+        f"{line.frames:,}",
+        f"{line.fps:.0f}",
+        f"{line.detections:,}",
+        f"{line.recall:.3f}",
+        f"{line.precision:.3f}",
+        size(line.footage_bytes),
+        size(line.sent_bytes),
+    ]
+
+
+def explain(out: Output, r: Reckoning, publisher: str, pictures: int) -> None:
+    """What has just happened, in plain words."""
+    holders = [line.name for line in r.peers if line.footage_bytes]
+    out.say()
+    out.say("What has just happened", "bold")
+    out.say(f"  Three equal peers, a process each, found each other. {publisher}, which holds no footage, published one")
+    out.say(f"  job. {' and '.join(holders)} hold footage that matches, so they ran the detector, each on its own files.")
+    out.say(f"  {publisher} heard of {count(r.live_frames, 'frame')} with detections as they were made, each once, none missed.")
+    out.say(
+        f"  {size(r.footage_bytes)} of footage stayed where it is; {size(r.mesh_bytes)} crossed the mesh"
+        + (f" ({size(r.picture_bytes)} of it {count(pictures, 'annotated frame')} that we asked for)." if pictures else ".")
+    )
+    out.say("  The footage is drawn, so the truth is known: RECALL and PRECISION compare with it (IoU 0.5). The detector")
+    out.say("  yard-demo knows this drawn world and nothing else.")
+
+
+def show_files(out: Output, sheet: Path, results: Path) -> None:
+    out.say()
+    out.say("Look at", "bold")
+    out.say(f"  {sheet}")
+    out.say(f"  {results / 'detections.jsonl'}")
+
+
+def show_next(out: Output) -> None:
+    out.say()
+    out.say("Next, with footage of your own", "bold")
+    for command, why in NEXT:
+        out.say(f"  {command}", "cyan")
+        out.say(f"      {why}", "dim")
