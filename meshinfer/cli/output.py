@@ -23,7 +23,6 @@ class Column(NamedTuple):
     align: Literal["left", "right"] = "left"
     whole: bool = False
     """Never wrapped or cut."""
-    style: str = ""
 
 
 class Output:
@@ -58,9 +57,7 @@ class Output:
         table.title_justify, table.title_style = "left", "bold"
         for column in columns:
             overflow: Literal["fold", "ellipsis"] = "fold" if column.whole else "ellipsis"
-            table.add_column(
-                column.title, justify=column.align, no_wrap=column.whole, overflow=overflow, style=column.style
-            )
+            table.add_column(column.title, justify=column.align, no_wrap=column.whole, overflow=overflow)
         for row in rows:
             table.add_row(*(cell if isinstance(cell, Text) else Text(clean(cell)) for cell in row))
         self.console.print(table)

@@ -74,20 +74,25 @@ def _show(
 
 
 def _outcome(session: Session, node: Path, answer: dict[str, Any]) -> int:
-    from meshinfer.cli.output import who
+    from meshinfer.cli.output import count, who
     from meshinfer.cli.views import explain_nothing
 
     view, missing = answer.get("job") or {}, answer.get("missing") or []
     tasks = view.get("tasks") or {}
-    if answer.get("partial") or missing:
-        unfinished = sum(int(tasks.get(key, 0)) for key in ("running", "pending"))
-        reasons = [f"not heard from {', '.join(who(m) for m in missing)}"] if missing else []
-        reasons += [f"{unfinished} of {tasks.get('total', 0)} files are not done"] if unfinished else []
-        session.out.note(
-            f"PARTIAL: {'; '.join(reasons) or 'the job goes on'}; run it again later, it replaces what it wrote"
-        )
-        return 4
     if not tasks.get("total"):
         explain_nothing(session, node, view)
-        return 1
+        return 4 if missing else 1
+    unfinished = int(tasks["total"]) - int(tasks.get("done", 0)) - int(tasks.get("failed", 0))
+    if answer.get("partial") or missing or unfinished:
+        state = str(view.get("state"))
+        ended = f" (it was {state})" if state in ("cancelled", "expired") else ""
+        away = [
+            p for p in view.get("peers") or () if not p.get("connected", True) and p.get("done", 0) < p.get("tasks", 0)
+        ]
+        names = {str(p.get("peer")): who(p) for p in (*missing, *away)}
+        reasons = [f"not heard from {', '.join(names.values())}"] if names else []
+        reasons += [f"{unfinished} of {count(tasks['total'], 'file')} not done{ended}"] if unfinished else []
+        again = "" if ended else "; run it again later, it replaces what it wrote"
+        session.out.note(f"PARTIAL: {'; '.join(reasons) or 'the job goes on'}{again}")
+        return 4
     return 1 if tasks.get("failed") else 0

@@ -5,6 +5,7 @@ Not multiprocessing: its workers live on, asleep, when the process that started 
 
 from __future__ import annotations
 
+import signal
 import sys
 from pathlib import Path
 
@@ -28,5 +29,6 @@ def draw(folder: str, site: str, clips: str, seconds: str) -> int:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # so that no draft is left behind
     end_with_stdin()
     sys.exit(draw(*sys.argv[1:]))

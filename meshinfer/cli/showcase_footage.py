@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from msgspec import Struct
 
-import meshinfer
 from meshinfer.cli.showcase_peers import end_all, environment
 from meshinfer.errors import MediaError
 
@@ -25,20 +23,9 @@ class Size(Struct, frozen=True):
     seconds: float
 
 
-def cache_folder(environ: Mapping[str, str] = os.environ) -> Path | None:
-    """`$XDG_CACHE_HOME/meshinfer/demo-VERSION`, else below `~/.cache`; None where neither can be written."""
-    base = Path(environ.get("XDG_CACHE_HOME") or os.path.join(environ.get("HOME") or "/", ".cache"))  # noqa: PTH118
-    folder = base / "meshinfer" / f"demo-{meshinfer.__version__}"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError:
-        return None
-    return folder if base.is_absolute() and os.access(folder, os.W_OK | os.X_OK) else None
-
-
-def site_folders(base: Path, sites: Mapping[str, int], size: Size) -> dict[str, Path]:
-    """A folder for each site. Footage of another size lies elsewhere: a source is everything in its folder."""
-    return {name: base / f"{size.clips}x{size.seconds:g}s" / name for name in sites}
+def site_folders(base: Path, sites: Iterable[str]) -> dict[str, Path]:
+    """A folder for each site."""
+    return {name: base / name for name in sites}
 
 
 def videos(folder: Path) -> list[Path]:
@@ -67,7 +54,9 @@ def draw(folders: Mapping[str, Path], sites: Mapping[str, int], size: Size, show
         for name, process in running.items():
             if process.returncode:
                 why = process.stderr.read(4096).decode(errors="replace").strip() if process.stderr else ""
-                raise MediaError(f"the footage of {name} could not be drawn: {why or f'exit code {process.returncode}'}")
+                raise MediaError(
+                    f"the footage of {name} could not be drawn: {why or f'exit code {process.returncode}'}"
+                )
         show(size.clips * len(folders))
     except OSError as e:
         raise MediaError(f"the footage cannot be written: {e.strerror or e}; give a folder with --keep DIR") from None

@@ -40,6 +40,9 @@ class Peer:
         except NodeNotRunning:
             return None
 
+    def is_up(self) -> bool:
+        return self.status() is not None
+
     def last_lines(self) -> list[str]:
         try:
             with self.log.open("rb") as file:

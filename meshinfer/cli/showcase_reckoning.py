@@ -45,6 +45,8 @@ class Facts(Struct, frozen=True):
     pictures: int
     seconds: float
     """From publishing to the end of the job."""
+    missing: Sequence[str] = ()
+    """Peers that did not answer when the results were collected."""
 
 
 class PeerLine(Struct, frozen=True):
@@ -139,7 +141,9 @@ def _problems(facts: Facts, frames: int, total: Score) -> list[str]:
     tasks = facts.job.get("tasks") or {}
     wanted = sum(len(site.truths) for site in facts.sites.values())
     if facts.job.get("state") != "done" or tasks.get("done") != wanted:
-        said.append(f"the job is {facts.job.get('state', 'unknown')}: {tasks.get('done', 0)} of {wanted} files are done")
+        said.append(
+            f"the job is {facts.job.get('state', 'unknown')}: {tasks.get('done', 0)} of {wanted} files are done"
+        )
         said += [
             f"{view.get('name')} failed on {error.get('entry')}: {error.get('message')}"
             for view in facts.job.get("peers") or ()
@@ -161,6 +165,8 @@ def _problems(facts: Facts, frames: int, total: Score) -> list[str]:
         said.append(f"recall is {total.recall:.3f}, under {RECALL_FLOOR:.2f}")
     if total.precision < PRECISION_FLOOR:
         said.append(f"precision is {total.precision:.3f}, under {PRECISION_FLOOR:.2f}")
+    if facts.missing:
+        said.append(f"not heard from when the results were collected: {', '.join(facts.missing)}")
     if not facts.pictures:
         said.append("no annotated frame came back, though these peers let pixels leave")
     return said

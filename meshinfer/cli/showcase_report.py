@@ -16,13 +16,24 @@ from meshinfer.cli.showcase_reckoning import PeerLine, Reckoning
 from meshinfer.errors import MediaError
 from meshinfer.media.draw import contact_sheet
 
-SHEET_WIDTH = 1920
+CELL = 480
+"""Pixels of width for each picture of the sheet: three quarters of the frame, so that its chips stay readable."""
 
 NEXT = (
-    ("meshinfer up --source cam=/path/to/your/videos --label site=here", "a peer; the same on every machine that has footage"),
-    ("meshinfer models add /path/to/detector.onnx", "a real detector: yolox_nano, fastestdet, a YOLO export"),
-    ("meshinfer run detector --on kind=video --follow", "from any peer: it runs wherever matching footage lies"),
-)  # fmt: skip
+    (
+        "meshinfer up --source cam=/path/to/your/videos --label site=here",
+        "Be a peer. The same on every machine with footage; --bootstrap joins them.",
+    ),
+    (
+        "meshinfer models add /path/to/yolox_nano.onnx",
+        "Real footage wants a real detector: YOLOX, FastestDet, or an export of a YOLO.",
+    ),
+    (
+        "meshinfer run yolox_nano --on kind=video --classes person --follow",
+        "From any peer: it runs wherever matching footage lies.",
+    ),
+)
+"""Commands, and what each is for."""
 
 
 def write_sheet(path: Path, pictures: Sequence[dict[str, Any]], columns: int) -> None:
@@ -31,12 +42,13 @@ def write_sheet(path: Path, pictures: Sequence[dict[str, Any]], columns: int) ->
     for picture in pictures:
         image = cv2.imdecode(np.frombuffer(jpeg_of(picture), np.uint8), cv2.IMREAD_COLOR)
         if image is not None:
-            caption = f"{picture.get('peer_name')}   {picture.get('source')}/{picture.get('entry')}   frame {picture.get('frame')}"
+            where = f"{picture.get('source')}/{picture.get('entry')} #{picture.get('frame')}"
+            caption = f"{picture.get('peer_name')}   {where}"
             tiles.append((np.asarray(image, np.uint8), caption))
     if not tiles:
         raise MediaError("no annotated frame could be read")
     title = "meshinfer demo: what the peers found in footage that stayed with them"
-    ok, png = cv2.imencode(".png", contact_sheet(tiles, title=title, columns=columns, width=SHEET_WIDTH))
+    ok, png = cv2.imencode(".png", contact_sheet(tiles, title=title, columns=columns, width=max(1280, columns * CELL)))
     if not ok:
         raise MediaError(f"{path}: OpenCV could not encode it")
     try:
@@ -80,25 +92,27 @@ def _cells(line: PeerLine) -> list[str]:
 
 def explain(out: Output, r: Reckoning, publisher: str, pictures: int) -> None:
     """What has just happened, in plain words."""
-    holders = [line.name for line in r.peers if line.footage_bytes]
+    holders = " and ".join(line.name for line in r.peers if line.footage_bytes)
     out.say()
     out.say("What has just happened", "bold")
-    out.say(f"  Three equal peers, a process each, found each other. {publisher}, which holds no footage, published one")
-    out.say(f"  job. {' and '.join(holders)} hold footage that matches, so they ran the detector, each on its own files.")
-    out.say(f"  {publisher} heard of {count(r.live_frames, 'frame')} with detections as they were made, each once, none missed.")
-    out.say(
-        f"  {size(r.footage_bytes)} of footage stayed where it is; {size(r.mesh_bytes)} crossed the mesh"
-        + (f" ({size(r.picture_bytes)} of it {count(pictures, 'annotated frame')} that we asked for)." if pictures else ".")
-    )
-    out.say("  The footage is drawn, so the truth is known: RECALL and PRECISION compare with it (IoU 0.5). The detector")
-    out.say("  yard-demo knows this drawn world and nothing else.")
+    stayed, crossed = size(r.footage_bytes), size(r.mesh_bytes)
+    for line in (
+        f"Three equal peers, a process each, found each other. {publisher}, which holds no footage, published one job.",
+        f"{holders} hold footage that matches, so they ran the detector, each over its own files.",
+        f"{publisher} heard of {count(r.live_frames, 'frame')} with detections as they were made: each once, all of them.",
+        f"{stayed} of footage stayed where it is. {crossed} crossed the mesh, 1 byte for every {r.ratio:.1f}:",
+        f"{size(r.picture_bytes)} are the {count(pictures, 'annotated frame')} we asked for, the rest is detections and peers' talk.",
+        "The footage is drawn, so the truth is known: RECALL and PRECISION compare with it (IoU 0.5).",
+        "The detector, yard-demo, knows this drawn world and nothing else.",
+    ):
+        out.say(f"  {line}")
 
 
-def show_files(out: Output, sheet: Path, results: Path) -> None:
+def show_files(out: Output, *paths: str) -> None:
     out.say()
     out.say("Look at", "bold")
-    out.say(f"  {sheet}")
-    out.say(f"  {results / 'detections.jsonl'}")
+    for path in paths:
+        out.say(f"  {path}")
 
 
 def show_next(out: Output) -> None:

@@ -63,7 +63,8 @@ def show_job(out: Output, job: dict[str, Any]) -> None:
         soft_wrap=True,
     )
     files = f"{tasks.get('done', 0)} of {count(int(tasks.get('total', 0)), 'file')} done"
-    rest = [f"{tasks[key]} {key}" for key in ("failed", "running", "pending", "cancelled") if tasks.get(key)]
+    unfinished = ("cancelled",) if tasks.get("cancelled") else ("running", "pending")
+    rest = [f"{tasks[key]} {key}" for key in ("failed", *unfinished) if tasks.get(key)]
     found = f"{count(int(job.get('analysed', 0)), 'frame')}, {count(int(job.get('detections', 0)), 'detection')}"
     took = f", {span(job['seconds'])}" if job.get("seconds") else ""
     out.say("; ".join([", ".join([files, *rest]), found + took]))

@@ -36,7 +36,7 @@ WALK_SHARE: Final = 0.005
 """Of a core, at most, for walking the folders while nothing changes (until the interval reaches its maximum)."""
 BATCH: Final = 64
 BATCH_SECONDS: Final = 0.25
-PIECE: Final = 500
+PIECE: Final = 200
 """Verdicts and names booked before other tasks get a turn."""
 
 
@@ -195,7 +195,7 @@ class Catalog:
                 continue
             verdicts = await trio.to_thread.run_sync(self._examine_batch, batch, limiter=self._limiter)
             self.examined += len(verdicts)
-            for job in batch:
+            for job in batch[len(verdicts) :]:
                 self._busy.pop(job.key, None)
             # The rest of a batch that took long goes to whoever is free, before everything else.
             left = {job.key: job for job in batch[len(verdicts) :]}
@@ -207,6 +207,8 @@ class Catalog:
             for source, found in by_holding.items():
                 holding = self._holdings[source]
                 await self._apply(holding, [holding.label(v) for v in found], changes)
+            for job in batch[: len(verdicts)]:
+                self._busy.pop(job.key, None)
             self._note_progress()
 
     def _take(self) -> list[_Job]:

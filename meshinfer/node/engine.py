@@ -38,6 +38,8 @@ _FRAMES_PER_WORKER = 2
 """Decoded frames that wait: enough to never starve a worker; a 4K frame is 25 MB."""
 _WINDOW_PER_WORKER = 16
 """Frames between decoder and sink, decoded or computed: what one slow frame may hold up."""
+_MAX_MESSAGE = 400
+"""Characters of an error: what records carry of it is bounded."""
 _WORKERS_KEPT = 4
 """Sets of buffers a thread keeps, for tasks of several jobs that alternate."""
 
@@ -273,16 +275,17 @@ def _compute(run: Run, frame: Frame | None, workers: dict[tuple[Detector, Detect
 
 
 def _explain(error: Exception) -> TaskError:
+    text = str(error) if len(str(error)) <= _MAX_MESSAGE else f"{str(error)[: _MAX_MESSAGE - 3]}..."
     match error:
         case MediaError():
-            return TaskError("input", str(error))
+            return TaskError("input", text)
         case ModelError():
-            return TaskError("model", str(error))
+            return TaskError("model", text)
         case MeshInferError():
-            return TaskError("host", str(error))
+            return TaskError("host", text)
         case MemoryError():
             return TaskError("host", "not enough memory")
         case OSError():
             return TaskError("host", f"{error.strerror or error}")
     _log.error("a bug in the engine", exc_info=error)
-    return TaskError("host", f"internal error: {type(error).__name__}: {error}")
+    return TaskError("host", f"internal error: {type(error).__name__}: {text}")

@@ -8,6 +8,7 @@ after a kill the task resumes at the first frame whose result was not stored.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,9 @@ from meshinfer.store import Database, TaskRow, TaskTable
 MAX_STARTS = 256
 """Starts and stops that wait for the store: above the schedule's window, so that it never waits."""
 
+MEASURED = 100
+"""Jobs whose first inference is remembered."""
+
 Find = Callable[[ContentId], tuple[Path, Entry] | None]
 
 
@@ -36,6 +40,7 @@ Find = Callable[[ContentId], tuple[Path, Entry] | None]
 class _Running:
     """A task in the engine, as the collector thread keeps it."""
 
+    job: JobId
     run: int
     analysed: int
     detections: int
@@ -63,8 +68,7 @@ class Runner:
         self._send, self._receive = trio.open_memory_channel[Start | Stop](MAX_STARTS)
         self._trio = trio.lowlevel.current_trio_token()
         self.first_inference: dict[JobId, float] = {}
-        """Local time at which the first inference of each job began here; for measuring."""
-        self._job_of: dict[TaskId, JobId] = {}
+        """When the first inference of each job began here, in seconds of the system's monotonic clock: for measuring."""
         self._engine = Engine(detector_for, self._sink, workers)
 
     @property
@@ -111,8 +115,7 @@ class Runner:
             row = self._tasks.fail(task, "input", f"{start.entry.name} is gone", run=row.run)
             return _outcome(row)
         path, _ = found
-        self._running[task] = _Running(row.run, row.analysed, row.detections, row.seconds, row.attempts)
-        self._job_of[task] = start.job
+        self._running[task] = _Running(start.job, row.run, row.analysed, row.detections, row.seconds, row.attempts)
         self._engine.submit(
             WorkItem(
                 task,
@@ -134,7 +137,7 @@ class Runner:
         if running is None:
             return
         if batch.started:
-            self._trio.run_sync_soon(self._began, batch.task)
+            self._note_start(running.job)
         running.analysed += batch.analysed_frames
         running.seconds += batch.seconds
         try:
@@ -159,6 +162,11 @@ class Runner:
             self._drop(batch.task)
         self._trio.run_sync_soon(self._tell, batch.task, events, running.analysed, running.detections, outcome)
 
+    def _note_start(self, job: JobId) -> None:
+        if len(self.first_inference) >= MEASURED:
+            self.first_inference.pop(next(iter(self.first_inference)), None)
+        self.first_inference.setdefault(job, time.monotonic())
+
     def _finish(self, batch: Batch, running: _Running) -> Outcome:
         error: TaskError | None = batch.error
         if error is None:
@@ -173,17 +181,11 @@ class Runner:
 
     # ---- the trio thread ---------------------------------------------------------------------------------------------
 
-    def _began(self, task: TaskId) -> None:
-        job = self._job_of.get(task)
-        if job is not None:
-            self.first_inference.setdefault(job, trio.current_time())
-
     def _tell(self, task: TaskId, events: list[Event], analysed: int, detections: int, outcome: Outcome | None) -> None:
         self._on_events(events)
         if outcome is None:
             self._driver.feed(TaskProgressed(task, analysed, detections))
         else:
-            self._job_of.pop(task, None)
             self._driver.feed(TaskEnded(task, outcome))
 
     def _returned(self, task: TaskId, why: str) -> None:

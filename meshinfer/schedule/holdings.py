@@ -64,7 +64,7 @@ class Holdings:
         """Why entries are left out, the commonest reason first."""
         reasons = Counter(why for entry in self.entries.values() if (why := spec.on.why_not(entry)) is not None)
         ordered = sorted(reasons.items(), key=lambda item: (-item[1], item[0]))
-        return tuple(Skipped(why, n) for why, n in ordered[:MAX_SKIPPED])
+        return tuple(Skipped(why[:512], n) for why, n in ordered[:MAX_SKIPPED])
 
 
 def frames_expected(spec: JobSpec, entry: Entry) -> int:

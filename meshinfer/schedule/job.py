@@ -34,6 +34,9 @@ class Mine:
 class JobState:
     info: JobInfo
     born: float
+    """Local time of its publishing, as far as it is known: expiry counts from it."""
+    heard: float
+    """Local time at which this peer took it up: waiting for others counts from it."""
     cancelled: str | None = None
     mine: dict[TaskId, Mine] = field(default_factory=dict)
     ready: deque[TaskId] = field(default_factory=deque)
@@ -57,6 +60,10 @@ class JobState:
     began: float | None = None
     tally: tuple[int, int] = (0, 0)
     """Frames and detections of our ended tasks."""
+    work: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.work = self.info.work if self.info.spec else ""
 
     @property
     def id(self) -> JobId:
@@ -77,7 +84,7 @@ class JobState:
     def task_for(self, content: ContentId, me: PeerId) -> TaskId:
         spec = self.info.spec
         assert spec is not None
-        return task_id(self.info.work, content, owner=me if spec.scope == "every" else None)
+        return task_id(self.work, content, owner=me if spec.scope == "every" else None)
 
     def holders(self, task: TaskId) -> list[PeerId]:
         return sorted(peer for peer, tasks in self.held.items() if task in tasks)

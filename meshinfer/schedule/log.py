@@ -6,10 +6,10 @@ CRDT, a map of last-writer-wins registers with one writer each).
 
 The vector says, for each store, "I hold every live record up to n". Rule: n moves only
   - by one, when the very next record arrives,
-  - to the sender's n, when a sync has delivered everything the sender holds up to there.
+  - to the sender's n, when a sync has delivered everything the sender holds up to there; never past the highest
+    record of that store that was itself seen, so a neighbour's word alone neither invents stores nor closes a log.
 A record heard ahead of its prefix is used at once and does not move n; were n moved past a gap, the gap would never be
-filled. Superseded records never travel: whoever holds the slot's winner needs no loser.
-
+filled. Superseded records never travel: whoever holds the slot's winner needs no loser. A store without live records is left out: its peer has a newer one, and all it said is superseded.
 """
 
 from __future__ import annotations
@@ -50,6 +50,8 @@ class Fate(Enum):
     SUPERSEDED = "superseded"
     LOST_STORE = "lost store"
     """From a store that its peer has since lost: what it said of work done is no longer true."""
+    FORKED = "forked"
+    """Not the record that is held under this number: two peers share one identity and one copied store."""
 
 
 BOUND_TO_STORE = frozenset({"manifest", "claim", "result"})
@@ -68,7 +70,8 @@ class RecordLog:
         self._by_store: dict[StoreId, dict[int, Slot]] = defaultdict(dict)
         self._complete: dict[StoreId, int] = {}
         self._ahead: dict[StoreId, set[int]] = defaultdict(set)
-        self._newest: dict[PeerId, int] = {}
+        self._seen: dict[StoreId, int] = defaultdict(int)
+        self._newest: dict[PeerId, int] = {own.origin: own.incarnation}
 
     def __len__(self) -> int:
         return len(self._live)
@@ -81,11 +84,12 @@ class RecordLog:
         return [self._live[slot] for slot in sorted(s for s in self._live if s.kind == kind)]
 
     def vector(self) -> dict[StoreId, int]:
-        return {store: n for store, n in self._complete.items() if n > 0}
+        return {store: n for store, n in self._complete.items() if n > 0 and self._by_store.get(store)}
 
     def offer(self, record: Record, born: float) -> tuple[Fate, tuple[Slot, ...]]:
         """Merge a record. Also returned: slots that went away because of it (their facts no longer hold)."""
         store = StoreId(record.origin, record.incarnation)
+        self._seen[store] = max(self._seen[store], record.seq)
         newest = self._newest.get(record.origin, 0)
         if record.incarnation < newest and record.kind in BOUND_TO_STORE:
             return Fate.LOST_STORE, ()
@@ -95,12 +99,12 @@ class RecordLog:
             gone = self._retract(record.origin, record.incarnation)
         slot = Slot(record.origin, record.kind, record.key)
         held = self._live.get(slot)
+        twin = self._live.get(self._by_store[store].get(record.seq, slot))
+        if twin is not None and (twin.record.incarnation, twin.record.seq) == store[1:] + (record.seq,):
+            return (Fate.KNOWN if twin.record.sealed == record.sealed else Fate.FORKED), gone
         self._advance(store, record.seq)
         if held is not None:
-            theirs, ours = (record.incarnation, record.seq), (held.record.incarnation, held.record.seq)
-            if theirs == ours:
-                return Fate.KNOWN, gone
-            if theirs < ours:
+            if (record.incarnation, record.seq) < (held.record.incarnation, held.record.seq):
                 return Fate.SUPERSEDED, gone
             self._by_store[StoreId(slot.origin, held.record.incarnation)].pop(held.record.seq, None)
         self._live[slot] = Held(record, born)
@@ -117,7 +121,7 @@ class RecordLog:
         for origin, incarnation, n in vector:
             store = StoreId(origin, incarnation)
             if store != self.own:  # our own log is complete by definition: nobody else can tell us how far it goes
-                self._settle(store, n)
+                self._settle(store, min(n, self._seen.get(store, 0)))
 
     def missing(self, theirs: Mapping[StoreId, int]) -> list[Held]:
         """Live records that a peer with this vector lacks, each store's in the order of its seqs."""
@@ -146,6 +150,8 @@ class RecordLog:
 
     def _settle(self, store: StoreId, n: int) -> None:
         n = max(n, self._complete.get(store, 0))
+        if n == 0:
+            return
         ahead = self._ahead.pop(store, set())
         while n + 1 in ahead:
             n += 1
@@ -156,8 +162,10 @@ class RecordLog:
     def _retract(self, origin: PeerId, incarnation: int) -> tuple[Slot, ...]:
         gone = [
             slot
-            for slot, held in self._live.items()
-            if slot.origin == origin and slot.kind in BOUND_TO_STORE and held.record.incarnation < incarnation
+            for store, slots in self._by_store.items()
+            if store.origin == origin and store.incarnation < incarnation
+            for slot in slots.values()
+            if slot.kind in BOUND_TO_STORE
         ]
         for slot in gone:
             self.drop(slot)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from meshinfer.model.facts import MAX_OUTCOMES, MAX_TASKS_A_PAGE, Claim, Manifest, Outcomes
+from meshinfer.model.facts import MAX_OUTCOMES, MAX_TASKS_A_PAGE, Claim, Manifest, Outcome, Outcomes
 from meshinfer.model.ids import PeerId, TaskId
 from meshinfer.schedule.holdings import frames_expected
 from meshinfer.schedule.job import JobState
+
+MAX_BODY = 40 * 1024
+"""Bytes of outcomes in one record: errors may be sentences, and a record holds 48 KiB."""
 
 
 def manifest(job: JobState, me: PeerId, *, scanned: bool) -> list[Manifest]:
@@ -45,6 +48,15 @@ def claim(job: JobState, now: float) -> Claim:
 
 
 def outcomes(job: JobState) -> Iterator[Outcomes]:
-    """Those that are no record yet."""
-    for i in range(0, len(job.unsaid), MAX_OUTCOMES):
-        yield Outcomes(job.id, tuple(job.unsaid[i : i + MAX_OUTCOMES]))
+    """Those that are no record yet, in records of bounded size."""
+    part: list[Outcome] = []
+    size = 0
+    for outcome in job.unsaid:
+        cost = 128 + len(outcome.error.encode()) + len(outcome.truncated.encode())
+        if part and (size + cost > MAX_BODY or len(part) == MAX_OUTCOMES):
+            yield Outcomes(job.id, tuple(part))
+            part, size = [], 0
+        part.append(outcome)
+        size += cost
+    if part:
+        yield Outcomes(job.id, tuple(part))

@@ -65,14 +65,19 @@ class ScheduleState:
         self.sources: dict[PeerId, dict[str, SourceSummary]] = {}
         self.connected: set[PeerId] = set()
         self.left: dict[PeerId, float] = {}
+        """When their connection broke."""
+        self.expected: dict[PeerId, float] = {}
+        """Peers that were first heard of then and never met: this peer, or they, may just have started."""
         self.holdings = Holdings()
         self.classes: dict[ModelDigest, tuple[str, ...]] = {}
         self.room, self.no_room = True, ""
         self.running: dict[TaskId, JobId] = {}
-        self._look_at: dict[TaskId, tuple[float, JobId]] = {}
+        self._look_at: dict[JobId, float] = {}
+        """When the waiting tasks of a job are looked at again, at the latest."""
         self._active: dict[JobId, None] = {}
         """Jobs that have tasks to start or something to say, in the order in which they came to have."""
-        self._early: dict[JobId, list[tuple[PeerId, Fact]]] = {}
+        self._early: dict[JobId, list[tuple[PeerId, Manifest | Claim | Outcomes]]] = {}
+        self._early_facts = 0
         self._turn = 0
 
     # ---- stimuli -----------------------------------------------------------------------------------------------------
@@ -85,15 +90,18 @@ class ScheduleState:
                 self._heard(origin, fact, born, now, out)
             case st.StoreLost(origin, jobs):
                 for job_id in sorted(jobs & self.jobs.keys()):
-                    self.jobs[job_id].forget(origin)
-                    self._reconsider(self.jobs[job_id])
+                    self._forget(self.jobs[job_id], origin)
             case st.Connected(peer):
+                counted = self._counts(peer)
                 self.connected.add(peer)
-                if self.left.pop(peer, None) is None:
+                self.left.pop(peer, None)
+                self.expected.pop(peer, None)
+                if not counted:
                     self._reconsider_all()
             case st.Disconnected(peer):
-                self.connected.discard(peer)
-                self.left[peer] = now
+                if peer in self.connected:
+                    self.connected.discard(peer)
+                    self.left[peer] = now
             case st.CatalogChanged():
                 self._catalog(stimulus, now)
             case st.ModelsChanged(classes):
@@ -105,7 +113,7 @@ class ScheduleState:
             case st.TaskEnded(task, outcome):
                 self._ended(task, outcome, now)
             case st.TaskReturned(task):
-                self._returned(task)
+                self._returned(task, now)
             case st.RoomChanged(room, why):
                 self.room, self.no_room = room, why
             case st.Tick():
@@ -115,14 +123,14 @@ class ScheduleState:
         self._start(now, out)
         for active in [self.jobs[job_id] for job_id in self._active]:
             self._say(active, now, out)
-            if not (active.ready or active.running or active.waiting or self._due(active)):
+            if not (active.ready or active.running or self._due(active)):
                 del self._active[active.id]
         return out
 
     def next_deadline(self) -> float | None:
         """When `handle(Tick())` has something to do."""
-        times = [until for until, _ in self._look_at.values()]
-        times += [left + GRACE for left in self.left.values()]
+        times = list(self._look_at.values())
+        times += [since + GRACE for since in (*self.left.values(), *self.expected.values())]
         for job_id in self._active:
             times += self._due(self.jobs[job_id])
         return min(times, default=None)
@@ -138,7 +146,7 @@ class ScheduleState:
     def _heard(self, origin: PeerId, fact: Fact, born: float, now: float, out: list[st.Effect]) -> None:
         match fact:
             case PeerFact():
-                self.peers[origin] = fact
+                self._peer(origin, fact, now)
             case SourceSummary():
                 self.sources.setdefault(origin, {})[fact.name] = fact
             case JobOrder():
@@ -146,45 +154,68 @@ class ScheduleState:
             case Cancel():
                 self.cancels.setdefault(fact.job, fact)
                 if job := self.jobs.get(fact.job):
-                    self._cancel(job, out)
+                    self._cancel(job, now, out)
             case Manifest() | Claim() | Outcomes():
                 if job := self.jobs.get(fact.job):
-                    self._of_job(job, origin, fact)
+                    self._of_job(job, origin, fact, now)
                 else:
                     self._keep_early(fact.job, origin, fact)
 
-    def _of_job(self, job: JobState, origin: PeerId, fact: Manifest | Claim | Outcomes) -> None:
+    def _peer(self, peer: PeerId, fact: PeerFact, now: float) -> None:
+        before = self.peers.get(peer)
+        self.peers[peer] = fact
+        if before is None and not fact.guest and not self.live(peer):
+            self.expected[peer] = now
+        if before is None or before.cores != fact.cores:
+            self._reconsider_all()  # ranks change: two peers that saw different weights may each wait for the other
+
+    def _of_job(self, job: JobState, origin: PeerId, fact: Manifest | Claim | Outcomes, now: float) -> None:
         match fact:
             case Manifest():
+                before, complete = job.held.get(origin, frozenset()), job.manifest_complete(origin)
                 job.note_manifest(origin, fact)
-                self._reconsider(job)
+                news = job.manifest_complete(origin) != complete
+                self._reconsider(job, None if news else before ^ job.held[origin])
             case Claim():
+                busy = job.working.get(origin, frozenset())
                 job.note_claim(origin, fact)
-                self._reconsider(job)
+                self._reconsider(job, busy ^ job.working[origin])
+                if origin == self.me and job.working[origin] != job.running:
+                    self._owe_claim(job, now)  # an earlier run's: nobody must wait for what we no longer work on
             case Outcomes():
-                for task in job.note_outcomes(origin, fact):
+                ended = frozenset(job.note_outcomes(origin, fact))
+                for task in sorted(ended):
                     if origin == self.me and (mine := job.mine.get(task)) and mine.status == "pending":
                         self._end(job, mine)  # it ended before a restart
-                self._reconsider(job)
+                self._reconsider(job, ended)
 
-    def _keep_early(self, job: JobId, origin: PeerId, fact: Fact) -> None:
+    def _forget(self, job: JobState, origin: PeerId) -> None:
+        job.forget(origin)
+        # What it had done is undone, so tasks that were over may be ours now.
+        pending = {task for task, mine in job.mine.items() if mine.status == "pending"}
+        job.waiting |= pending.difference(job.ready)
+        self._reconsider(job)
+
+    def _keep_early(self, job: JobId, origin: PeerId, fact: Manifest | Claim | Outcomes) -> None:
         """A fact that outran its job: the order in which records come is nobody's promise."""
         self._early.setdefault(job, []).append((origin, fact))
-        while sum(map(len, self._early.values())) > MAX_EARLY:
-            self._early.pop(next(iter(self._early)))
+        self._early_facts += 1
+        while self._early_facts > MAX_EARLY:
+            self._early_facts -= len(self._early.pop(next(iter(self._early))))
 
     def _job(self, origin: PeerId, order: JobOrder, born: float, now: float, out: list[st.Effect]) -> None:
         if order.id in self.jobs:
             return
-        job = self.jobs[order.id] = JobState(read_order(order, origin), born)
+        job = self.jobs[order.id] = JobState(read_order(order, origin), born, now)
         if order.id in self.cancels:
-            self._cancel(job, out)
-        for peer, fact in self._early.pop(order.id, ()):
-            assert isinstance(fact, Manifest | Claim | Outcomes)
-            self._of_job(job, peer, fact)
+            self._cancel(job, now, out)
+        early = self._early.pop(order.id, [])
+        self._early_facts -= len(early)
+        for peer, fact in early:
+            self._of_job(job, peer, fact, now)
         self._match(job, list(self.holdings.copies), now)
 
-    def _cancel(self, job: JobState, out: list[st.Effect]) -> None:
+    def _cancel(self, job: JobState, now: float, out: list[st.Effect]) -> None:
         if job.cancelled is not None:
             return
         job.cancelled = self.cancels[job.id].why or "cancelled"
@@ -193,13 +224,12 @@ class ScheduleState:
         for task in sorted(job.running):
             self.running.pop(task, None)
             job.mine[task].status = "pending"
-            job.claim_due = 0.0
+            job.claim_due = now
             self._touch(job)
         job.running.clear()
         job.ready.clear()
-        for task in job.waiting:
-            self._look_at.pop(task, None)
         job.waiting.clear()
+        self._look_at.pop(job.id, None)
 
     # ---- matching ----------------------------------------------------------------------------------------------------
 
@@ -251,7 +281,6 @@ class ScheduleState:
                     continue
                 del job.mine[task]
                 job.waiting.discard(task)
-                self._look_at.pop(task, None)
                 changed = True
         if changed:
             entry_of = {task: job.mine[task].entry for task in job.ready if task in job.mine}
@@ -263,10 +292,20 @@ class ScheduleState:
             job.manifest_due = max(now, job.manifest_said + SAY_MANIFEST)
         self._touch(job)
 
+    def _owe_claim(self, job: JobState, now: float) -> None:
+        if job.claim_due is None:
+            job.claim_due = now + SAY_CLAIM
+        self._touch(job)
+
     # ---- choosing ----------------------------------------------------------------------------------------------------
 
     def live(self, peer: PeerId) -> bool:
+        """Connected, or so a moment ago."""
         return peer == self.me or peer in self.connected or peer in self.left
+
+    def _counts(self, peer: PeerId) -> bool:
+        """Whether work may be left to this peer."""
+        return self.live(peer) or peer in self.expected
 
     def _weights(self) -> dict[PeerId, int]:
         return {peer: fact.cores for peer, fact in self.peers.items()}
@@ -279,18 +318,19 @@ class ScheduleState:
         outcomes = job.outcomes.get(task, {})
         if any(o.done for o in outcomes.values()):
             return Choice(start=False, over=True)
-        at_work = next((peer for peer, tasks in job.claimed(self.me) if task in tasks and self.live(peer)), None)
-        if at_work is not None:
-            return Choice(start=False, stands_by=at_work)
-        others = [peer for peer in job.holders(task) if peer != self.me and self.live(peer) and peer not in outcomes]
-        if now < job.born + SETTLE and any(self._may_claim(job, peer, mine) for peer in sorted(self.connected)):
-            return Choice(start=False, until=job.born + SETTLE)
-        if not others:
-            return Choice(start=True)
-        first = ranked(task, [self.me, *others], weights)[0]
-        if first == self.me:
-            return Choice(start=True)
-        return Choice(start=False, stands_by=first)
+        at_work = [peer for peer, tasks in job.claimed(self.me) if task in tasks and peer not in outcomes]
+        for peer in at_work:
+            if self._counts(peer):
+                return Choice(start=False, stands_by=peer)
+        if now < job.heard + SETTLE:
+            # Whoever comes late has most likely not heard yet what was done before: the records of one sync come in no
+            # order of time.
+            late = job.heard > job.born + SETTLE
+            if late or any(self._may_claim(job, peer, mine) for peer in self.connected):
+                return Choice(start=False, until=job.heard + SETTLE)
+        others = [peer for peer in job.holders(task) if peer not in outcomes and self._counts(peer)]
+        first = ranked(task, {self.me, *others}, weights)[0]
+        return Choice(start=True) if first == self.me else Choice(start=False, stands_by=first)
 
     def _may_claim(self, job: JobState, peer: PeerId, mine: Mine) -> bool:
         """Whether a manifest that names this task may still come from `peer`."""
@@ -298,32 +338,29 @@ class ScheduleState:
             return False
         return any(may_hold(source.sketch, mine.entry.content) for source in self.sources.get(peer, {}).values())
 
-    def _reconsider(self, job: JobState) -> None:
-        """Look at every waiting task of the job again."""
-        if job.waiting:
+    def _reconsider(self, job: JobState, tasks: frozenset[TaskId] | None = None) -> None:
+        """Look at these waiting tasks of the job again, or at all of them."""
+        again = sorted(job.waiting if tasks is None else job.waiting & tasks)
+        if again:
+            job.waiting.difference_update(again)
+            job.ready.extend(again)
             self._touch(job)
-        for task in sorted(job.waiting):
-            self._look_at.pop(task, None)
-            job.ready.append(task)
-        job.waiting.clear()
 
     def _reconsider_all(self) -> None:
         for job in self.jobs.values():
             self._reconsider(job)
 
     def _look_again(self, now: float) -> None:
-        for task, (until, job_id) in list(self._look_at.items()):
-            if until <= now:
-                del self._look_at[task]
-                job = self.jobs[job_id]
-                job.waiting.discard(task)
-                job.ready.append(task)
-                self._touch(job)
+        for job_id in [job_id for job_id, until in self._look_at.items() if until <= now]:
+            del self._look_at[job_id]
+            self._reconsider(self.jobs[job_id])
 
     def _expire_absences(self, now: float) -> None:
-        gone = [peer for peer, since in self.left.items() if since + GRACE <= now]
-        for peer in gone:
-            del self.left[peer]
+        gone = False
+        for absent in (self.left, self.expected):
+            for peer in [peer for peer, since in absent.items() if since + GRACE <= now]:
+                del absent[peer]
+                gone = True
         if gone:
             self._reconsider_all()
 
@@ -355,12 +392,12 @@ class ScheduleState:
                 job.running.add(mine.task)
                 self.running[mine.task] = job.id
                 job.began = now if job.began is None else job.began
-                job.claim_due = job.claim_due or now + SAY_CLAIM
+                self._owe_claim(job, now)
                 out.append(st.Start(job.id, mine.task, mine.entry))
             elif not choice.over:
                 job.waiting.add(mine.task)
                 if choice.until < math.inf:
-                    self._look_at[mine.task] = (choice.until, job.id)
+                    self._look_at[job.id] = choice.until
 
     # ---- what becomes of our tasks -----------------------------------------------------------------------------------
 
@@ -369,9 +406,8 @@ class ScheduleState:
         if job_id is None:
             return
         job = self.jobs[job_id]
-        self._touch(job)
         job.mine[task].analysed, job.mine[task].detections = analysed, detections
-        job.claim_due = job.claim_due or now + SAY_CLAIM
+        self._owe_claim(job, now)
 
     def _ended(self, task: TaskId, outcome: Outcome, now: float) -> None:
         job_id = self.running.get(task)
@@ -381,7 +417,7 @@ class ScheduleState:
         mine = job.mine[task]
         mine.analysed, mine.detections = outcome.frames, outcome.detections
         self._end(job, mine)
-        self._touch(job)
+        self._owe_claim(job, now)
         job.unsaid.append(outcome)
         job.unsaid_since = now if job.unsaid_since is None else job.unsaid_since
 
@@ -395,14 +431,14 @@ class ScheduleState:
         frames, detections = job.tally
         job.tally = frames + mine.analysed, detections + mine.detections
 
-    def _returned(self, task: TaskId) -> None:
+    def _returned(self, task: TaskId, now: float) -> None:
         job_id = self.running.pop(task, None)
         if job_id is not None:
             job = self.jobs[job_id]
             job.running.discard(task)
             job.mine[task].status = "pending"
             job.ready.appendleft(task)
-            self._touch(job)
+            self._owe_claim(job, now)
 
     # ---- what we state -----------------------------------------------------------------------------------------------
 

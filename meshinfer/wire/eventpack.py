@@ -15,7 +15,7 @@ from msgspec import Meta, Struct
 from meshinfer.errors import DecodeError
 from meshinfer.model.catalog import EntryName
 from meshinfer.model.detection import MAX_DETECTIONS, Cursor, Detection, Event
-from meshinfer.model.ids import Content, Job, Name, PeerId, Task, TaskId
+from meshinfer.model.ids import Content, Count, Job, Name, PeerId, Real, Seconds, Task, TaskId
 
 MAX_ROWS = 5000
 MAX_WORKS = 2000
@@ -25,7 +25,6 @@ MAX_PIXEL = 65536
 
 Index = Annotated[int, Meta(ge=0, le=MAX_ROWS)]
 Fixed = Annotated[int, Meta(ge=0, le=MAX_PIXEL * BOX_UNIT)]
-Seconds = Annotated[float, Meta(ge=0, le=1e10)]
 
 
 class Work(Struct, frozen=True, array_like=True):
@@ -38,7 +37,7 @@ class Work(Struct, frozen=True, array_like=True):
     content: Content
     width: Annotated[int, Meta(ge=0, le=MAX_PIXEL)]
     height: Annotated[int, Meta(ge=0, le=MAX_PIXEL)]
-    captured: Seconds | None = None
+    captured: Real | None = None
     """Unix seconds of media time 0."""
 
 
@@ -52,10 +51,10 @@ class Seen(Struct, frozen=True, array_like=True):
 
 
 class Row(Struct, frozen=True, array_like=True):
-    n: Annotated[int, Meta(ge=1, le=2**62)]
+    n: Annotated[int, Meta(ge=1, le=2**53)]
     """Its place in the origin's log."""
     work: Index
-    frame: Annotated[int, Meta(ge=0, le=2**53)]
+    frame: Count
     t: Seconds
     seen: Annotated[tuple[Seen, ...], Meta(max_length=MAX_DETECTIONS)]
 

@@ -11,8 +11,8 @@ from typing import Annotated
 from msgspec import Meta, Struct
 
 from meshinfer.model.catalog import Entry, EntryName, Unreadable
-from meshinfer.model.facts import Count, Skipped
-from meshinfer.model.ids import Content, Digest, Job, Name, Peer, Task, Text
+from meshinfer.model.facts import Skipped
+from meshinfer.model.ids import Content, Count, Digest, Job, Name, Peer, Seconds, Task, Text
 from meshinfer.model.job import MAX_SPEC
 from meshinfer.wire.codec import Decoder
 from meshinfer.wire.eventpack import EventPack
@@ -50,7 +50,7 @@ class Aged(Struct, frozen=True, array_like=True):
     """A record on its way, with how long ago it was first heard of: clocks differ, durations don't."""
 
     sealed: SealedBytes
-    age: Annotated[float, Meta(ge=0, le=1e10)]
+    age: Seconds
 
 
 class Upto(Struct, frozen=True, array_like=True):
@@ -90,7 +90,7 @@ class Replay(Struct, frozen=True, tag="replay"):
 
     after: Count | None = None
     """n of the last event the asker has; None: see `ago`."""
-    ago: Annotated[float, Meta(ge=0, le=1e9)] | None = None
+    ago: Seconds | None = None
     """Start with events recorded at most so many seconds ago. Neither: only where the log ends is told."""
     until: Count | None = None
     incarnation: Incarnation | None = None

@@ -258,6 +258,8 @@ async def test_the_node_survives_what_a_peer_does_in(group: str, capfd: pytest.C
             except BaseException as error:
                 error.add_note(f"the attack was: {name}")
                 raise
+        # Each exception was expected where it arose: the supervisor, the last net, caught none.
+        assert not [name for name in victim.counters if name.startswith("guarded_")]
         async with join_libp2p("newcomer", bootstrap=victim.addresses) as newcomer:
             await until(lambda: newcomer.peers)
             await gossips(victim, newcomer)

@@ -51,6 +51,10 @@ async def test_every_leaf_of_a_star_hears_every_other() -> None:
         hub = await stack.enter_async_context(join_libp2p("hub"))
         leaves = [await stack.enter_async_context(join_libp2p(f"leaf {n}", bootstrap=hub.addresses)) for n in range(14)]
         await until(lambda: len(hub.peers) == 14)
+        router = hub._gossip.router
+        topic = "/meshinfer/test/events/1"
+        await until(lambda: len(router.mesh[topic]) == 14)
+        assert router.mesh_heartbeat()[1] == {}  # pruned: nobody
         await gossips(leaves[0], hub, *leaves[1:])
         await gossips(leaves[13], hub, *leaves[:13])
 

@@ -40,6 +40,7 @@ def eventually(what: str, check: Callable[[], Any], patience: float = PATIENCE) 
 class PeerProcess:
     def __init__(self, home: Path, *flags: str) -> None:
         self.home, self.flags = home, flags
+        self.command = CLI
         self.process: subprocess.Popen[bytes] | None = None
         self.log = home.with_suffix(".log")
         self.address = ""
@@ -47,7 +48,7 @@ class PeerProcess:
     def start(self) -> PeerProcess:
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [*CLI, "--home", str(self.home), "up", *self.flags], stdout=log, stderr=subprocess.STDOUT
+                [*self.command, "--home", str(self.home), "up", *self.flags], stdout=log, stderr=subprocess.STDOUT
             )
         self.wait_ready()
         return self

@@ -229,11 +229,11 @@ STEPS = st.lists(
         st.integers(0, 3),  # how far back the batch starts
         st.integers(1, 5),  # frames in it
     ),
-    max_size=40,
+    max_size=25,
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(STEPS)
 def test_each_frame_once_and_cursors_without_gaps(steps: list[Step]) -> None:
     """Whatever is repeated, and wherever the process dies: every stored frame is there once, n is 1, 2, 3, ..."""

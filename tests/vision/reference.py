@@ -63,7 +63,8 @@ class Reference:
         square = np.full((640, 640, 3), 114, np.uint8)
         square[top : top + inner.shape[0], left : left + inner.shape[1]] = inner
         rgb = cv2.cvtColor(square, cv2.COLOR_BGR2RGB)
-        output = self._run((rgb.astype(np.float32) / 255).transpose(2, 0, 1).copy())
+        # Multiplied, as OpenCV does it: a division differs in the last bit, and an int8 model rounds that to a step.
+        output = self._run((rgb.astype(np.float32) * np.float32(1 / 255)).transpose(2, 0, 1).copy())
         found = []
         for column in output.T[(output[4:] >= min_score).any(axis=0)]:
             x, y, w, h = (float(v) for v in column[:4])
@@ -86,7 +87,7 @@ class Reference:
                 for cell_x in range(416 // stride):
                     dx, dy, log_w, log_h, objectness, *classes = output[row].tolist()
                     row += 1
-                    label = max(range(80), key=classes.__getitem__)
+                    label = classes.index(max(classes))
                     if (score := objectness * classes[label]) < min_score:
                         continue
                     x, y = (dx + cell_x) * stride, (dy + cell_y) * stride
@@ -103,7 +104,7 @@ class Reference:
         for cell_y in range(22):
             for cell_x in range(22):
                 objectness, dx, dy, w, h, *classes = output[:, cell_y, cell_x].tolist()
-                label = max(range(80), key=classes.__getitem__)
+                label = classes.index(max(classes))
                 if (score := objectness**0.6 * classes[label] ** 0.4) < min_score:
                     continue
                 x, y = (math.tanh(dx) + cell_x) / 22 * width, (math.tanh(dy) + cell_y) / 22 * height

@@ -1,4 +1,4 @@
-"""Average precision on the 128 labelled pictures: what a mistake in pre- or postprocessing would cost shows here first."""
+"""Average precision on the 128 labelled pictures: what a mistake in pre- or postprocessing costs shows here first."""
 
 from __future__ import annotations
 

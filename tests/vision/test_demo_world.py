@@ -10,6 +10,7 @@ import pytest
 
 from meshinfer.demo import Found, Scene, Truth, footage, read_truth, render_video, score, truth_path
 from meshinfer.demo.motion import PERIOD, Track, collide, footprint, route
+from meshinfer.demo.render import site
 from meshinfer.errors import MediaError
 
 SEED = 900_500
@@ -132,6 +133,13 @@ def test_footage_is_rendered_once_and_anew_when_stale(tmp_path: Path) -> None:
     assert footage(tmp_path, seed=1, clips=2, seconds=0.5) == paths
     assert paths[0].stat().st_mtime_ns == first
     assert paths[1].stat().st_mtime_ns != second
+
+
+def test_the_demos_sites_share_no_clip_and_keep_to_their_seeds() -> None:
+    clips = [clip for number in range(1, 6) for clip in site(number, 4)]
+    assert len(set(clips)) == len(clips) == 20
+    assert all(1 <= clip.seed <= 999 for clip in clips)
+    assert all(clip.start + 20 <= PERIOD for clip in clips)
 
 
 def test_a_folder_that_cannot_be_written_is_explained(tmp_path: Path) -> None:

@@ -115,7 +115,7 @@ def end_to_end() -> Output:
 def fastestdet() -> Output:
     """x = tanh(v) + cell in cells of 16, w = sigmoid(v) of the picture, score = objectness^0.6 class^0.4."""
     out = np.full((1, 5 + 3, 4, 4), 0.01, np.float32)
-    for (row, column), p in zip(((1, 2), (2, 1), (0, 2)), PLANTS, strict=True):
+    for (row, column), p in zip(((1, 2), (2, 1), (2, 2)), PLANTS, strict=True):
         x, y, w, h = p.cxcywh
         out[0, 0, row, column] = p.score
         out[0, 1:3, row, column] = np.arctanh((x / 16 - column, y / 16 - row))
@@ -194,8 +194,8 @@ def test_one_shape_two_layouts(tmp_path: Path) -> None:
     """[1, cells, 7] is YOLOX with two classes, unless three classes are named: then YOLOv8 lying on its side."""
     rows = yolov8_transposed()
     assert load(tmp_path, rows).card.layout == "yolov8-transposed"
-    assert load(tmp_path, rows, names=None).card.layout == "yolox"
-    assert load(tmp_path, rows, names=("a", "b")).card.layout == "yolox"
+    assert load(tmp_path, rows, names=None).card.layout == "yolox-decoded"
+    assert load(tmp_path, rows, names=("a", "b")).card.layout == "yolox-decoded"
 
 
 def test_no_boxes_may_be_taken_for_another_layout(tmp_path: Path) -> None:

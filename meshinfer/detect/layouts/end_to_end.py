@@ -19,8 +19,12 @@ class EndToEnd(Layout):
 
     @classmethod
     def shows(cls, probe: Probe) -> bool:
-        """A row per cell would be YOLOX with one class: only then metadata must say so."""
-        return probe.strides(probe.output.shape[1]) is None or probe.metadata.get("end2end") == "True"
+        """A row per cell would be YOLOX with one class: then names or metadata must say otherwise."""
+        return (
+            probe.strides(probe.output.shape[1]) is None
+            or probe.names not in (None, 1)
+            or probe.metadata.get("end2end") == "True"
+        )
 
     def count_classes(self, probe: Probe) -> int:
         """The file holds no number of classes: the names say it, or else it is taken for COCO's."""

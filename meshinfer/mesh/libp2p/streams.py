@@ -18,7 +18,7 @@ from meshinfer.model.ids import PeerId
 OPEN_TIMEOUT = 5.0
 SEND_TIMEOUT = 10.0
 RECEIVE_TIMEOUT = 60.0
-CLOSE_TIMEOUT = 2.0
+CLOSE_TIMEOUT = 1.0
 LINGER_TIMEOUT = 10.0
 """Seconds. A peer whose user thinks for a minute has no business holding a stream."""
 

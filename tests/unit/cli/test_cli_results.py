@@ -112,6 +112,23 @@ def test_partial_is_said_with_names(node: ScriptedNode, cli: Cli, tmp_path: Path
     assert json.loads(result.stdout)["missing"] == missing
 
 
+def test_what_a_cancelled_job_left_is_partial(node: ScriptedNode, cli: Cli, tmp_path: Path) -> None:
+    tasks = {"total": 3, "done": 1, "failed": 1, "cancelled": 1}
+    node.script["results"] = [{"data": {"event": event()}}, ended(job=job_view(state="cancelled", tasks=tasks))]
+    result = cli("results", "people", "-d", tmp_path / "out")
+    assert result.exit_code == 4
+    assert result.stderr == "PARTIAL: 1 of 3 files not done (it was cancelled)\n"
+
+
+def test_a_peer_that_is_away_with_work_to_do_is_named(node: ScriptedNode, cli: Cli, tmp_path: Path) -> None:
+    view = job_view(state="running", tasks={"total": 4, "done": 3, "running": 1})
+    view["peers"][1] |= {"connected": False, "done": 1}
+    node.script["results"] = [{"data": {"event": event()}}, ended(job=view, partial=True)]
+    result = cli("results", "people", "-d", tmp_path / "out")
+    assert result.exit_code == 4
+    assert result.stderr.startswith("PARTIAL: not heard from rotterdam; 1 of 4 files not done; run it again")
+
+
 def test_nothing_to_collect_is_explained(node: ScriptedNode, cli: Cli, tmp_path: Path) -> None:
     node.script["results"] = [ended(job=job_view(**NOBODY))]
     node.script["job"] = [{"end": job_view(**NOBODY)}]
