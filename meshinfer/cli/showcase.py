@@ -66,7 +66,7 @@ def run(out: Output, *, keep: Path | None, fast: bool) -> int:
     out.say()
     show_table(out, reckoning)
     explain(out, reckoning, OFFICE, files["pictures"])
-    show_files(out, files["contact_sheet"], files["detections"])
+    show_files(out, files["contact_sheet"], files["detections_file"])
     if keep:
         out.say(f"  {place.folder} holds the peers and their logs too", "dim")
     show_next(out)
@@ -121,7 +121,7 @@ def _play(screen: Screen, place: Place, crew: Crew, amount: Size) -> tuple[Recko
         "job": job,
         "pictures": len(pictures),
         "contact_sheet": str(sheet) if pictures else None,
-        "detections": str(place.folder / "results" / "detections.jsonl"),
+        "detections_file": str(place.folder / "results" / "detections.jsonl"),
     }
     return reckoning, files
 

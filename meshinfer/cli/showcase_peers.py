@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -101,7 +102,8 @@ class Crew:
         """Raises MeshError when a peer has ended."""
         for peer in self.peers.values():
             if (code := peer.process.poll()) is not None:
-                raise MeshError(f"the peer {peer.name} ended by itself (exit code {code})")
+                how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+                raise MeshError(f"the peer {peer.name} has ended ({how})")
 
 
 def environment(environ: Mapping[str, str] = os.environ) -> dict[str, str]:

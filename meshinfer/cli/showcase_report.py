@@ -95,13 +95,14 @@ def explain(out: Output, r: Reckoning, publisher: str, pictures: int) -> None:
     holders = " and ".join(line.name for line in r.peers if line.footage_bytes)
     out.say()
     out.say("What has just happened", "bold")
-    stayed, crossed = size(r.footage_bytes), size(r.mesh_bytes)
+    heard, drawn = count(r.live_frames, "frame"), count(pictures, "annotated frame")
+    stayed, crossed, seen = size(r.footage_bytes), size(r.mesh_bytes), size(r.picture_bytes)
     for line in (
         f"Three equal peers, a process each, found each other. {publisher}, which holds no footage, published one job.",
         f"{holders} hold footage that matches, so they ran the detector, each over its own files.",
-        f"{publisher} heard of {count(r.live_frames, 'frame')} with detections as they were made: each once, all of them.",
-        f"{stayed} of footage stayed where it is. {crossed} crossed the mesh, 1 byte for every {r.ratio:.1f}:",
-        f"{size(r.picture_bytes)} are the {count(pictures, 'annotated frame')} we asked for, the rest is detections and peers' talk.",
+        f"{publisher} heard of {heard} with detections as they were made: each once, and all of them.",
+        f"{stayed} of footage stayed where it is; {crossed} crossed the mesh, 1 byte for every {r.ratio:.1f}.",
+        f"Of these {seen} are the {drawn} we asked for, the rest is detections and what peers tell each other.",
         "The footage is drawn, so the truth is known: RECALL and PRECISION compare with it (IoU 0.5).",
         "The detector, yard-demo, knows this drawn world and nothing else.",
     ):

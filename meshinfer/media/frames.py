@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from meshinfer.errors import MediaError
+from meshinfer.media.picture import read_header
 from meshinfer.media.sampling import is_sampled
 from meshinfer.model.catalog import Kind
 from meshinfer.model.job import Sample
@@ -27,6 +28,8 @@ Image = NDArray[np.uint8]
 """Height x width x 3, BGR."""
 
 _MAX_IMAGE_BYTES = 256 * 1024 * 1024
+_MAX_PIXELS = 1 << 27
+"""400 MB once decoded: more than any camera gives."""
 _WHOLE = 0.9
 """A video that ends before this part of the frames its container promises was cut off. (The promise is an estimate.)"""
 
@@ -164,10 +167,11 @@ def _read_image(path: Path) -> Image:
         raise MediaError(f"{path.name}: is empty")
     if len(data) > _MAX_IMAGE_BYTES:
         raise MediaError(f"{path.name}: over {_MAX_IMAGE_BYTES // 2**20} MiB: larger images are not read")
-    # A JPEG that breaks off would be decoded into half a picture. Its last scan must be followed by an end mark: none
-    # of the two occurs inside of compressed data, and what a thumbnail ends with comes before the picture's scans.
-    if data.startswith(b"\xff\xd8") and data.rfind(b"\xff\xd9") <= data.rfind(b"\xff\xda"):
-        raise MediaError(f"{path.name}: is cut off: no image that can be decoded")
+    header = read_header(data)
+    if not header.whole:
+        raise MediaError(f"{path.name}: no image that can be decoded: its end is missing or damaged")
+    if header.width * header.height > _MAX_PIXELS:
+        raise MediaError(f"{path.name}: {header.width}x{header.height} pixels: larger images are not read")
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     except cv2.error as e:

@@ -40,7 +40,7 @@ class Detect(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True
 class Limits(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """Upper bounds for one entry. What was cut by one is counted in the result."""
 
-    frames: Annotated[int, Meta(ge=1)] | None = None
+    frames: Annotated[int, Meta(ge=1, le=2**53)] | None = None
     """Analysed frames per entry."""
     seconds: Annotated[float, Meta(gt=0, le=1e10)] | None = None
     """Seconds of work per entry; the task ends as a host error beyond."""

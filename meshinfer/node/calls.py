@@ -6,7 +6,7 @@ import base64
 import re
 import time
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +15,8 @@ import trio
 
 from meshinfer.errors import ConfigError, MeshError, ModelError, ProtocolError
 from meshinfer.model.detection import Cursor
-from meshinfer.model.facts import Cancel
-from meshinfer.model.ids import PeerId, digest_of
+from meshinfer.model.facts import Cancel, ModelRef
+from meshinfer.model.ids import ModelDigest, PeerId, digest_of
 from meshinfer.model.job import JobOrder, JobSpec, job_id, pack_spec
 from meshinfer.model.jobfile import read_spec
 from meshinfer.node.follow import Follower
@@ -24,6 +24,7 @@ from meshinfer.node.replay import Found
 from meshinfer.node.subscription import Filter, Subscription
 from meshinfer.node.views import View, event_view, job_view, missing_view, name_of, peers_view, verdict_view
 from meshinfer.schedule.progress import progress
+from meshinfer.schedule.state import ScheduleState
 from meshinfer.wire.messages import Ask, CatalogPage, Picture, ResultsEnd, ResultsOf, Tasks
 
 if TYPE_CHECKING:
@@ -77,7 +78,19 @@ class Calls:
         spec = read_spec(args.get("spec") or {})
         digest = await self._node.resolve(spec)
         packed, nonce = pack_spec(spec), self._node.nonce()
+        await self._check_classes(spec, packed, digest)
         return spec, JobOrder(job_id(packed, digest, nonce), packed, digest, nonce, time.time())
+
+    async def _check_classes(self, spec: JobSpec, packed: bytes, digest: ModelDigest) -> None:
+        """Where the model lies elsewhere only its holders know its classes: ask one."""
+        state = self._node.driver.state
+        holders = [p for p in sorted(state.connected) if any(m.digest == digest for m in _models(state, p))]
+        if not spec.detect.classes or digest in state.classes or not holders:
+            return
+        with suppress(MeshError, ProtocolError):
+            verdict = await self._node.questions.ask(holders[0], Ask(spec=packed, model=digest))
+            if verdict.cause == "classes":
+                raise ConfigError(f"$.detect.classes: {verdict.reason}")
 
     async def publish(self, args: Args) -> Answers:
         spec, order = await self._order(args)
@@ -225,6 +238,11 @@ class Calls:
         )
         await self._node.models_changed()
         yield {"end": {"model": msgspec.to_builtins(card)}}
+
+
+def _models(state: ScheduleState, peer: PeerId) -> tuple[ModelRef, ...]:
+    fact = state.peers.get(peer)
+    return fact.models if fact else ()
 
 
 def _catalog_lines(page: CatalogPage, peer: PeerId, name: str) -> list[dict[str, Any]]:

@@ -103,7 +103,7 @@ class Findings:
                     for r in rows[i : i + TASKS_A_PAGE]
                 )
             )  # fmt: skip
-        best: list[Event] = []
+        gallery = Gallery({(r.source, r.entry): r.next_frame for r in rows if r.detections}, ask.pictures)
         after: ResultKey | None = None
         while True:
             chunk = await trio.to_thread.run_sync(self._chunk, ask.job, after)
@@ -112,8 +112,9 @@ class Findings:
             after = result_key(chunk[-1])
             yield Found(self._incarnation, tuple(chunk))
             if ask.pictures and with_pictures:
-                best = _spread([*best, *chunk], ask.pictures)
-        for event in best:
+                for event in chunk:
+                    gallery.offer(event)
+        for event in gallery.picks():
             picture = await trio.to_thread.run_sync(self._picture, event)
             if picture is not None:
                 yield picture
@@ -139,18 +140,27 @@ class Findings:
         return None
 
 
-def _spread(events: list[Event], n: int) -> list[Event]:
-    """n of them: the richest of each entry first, in the order of entry and frame."""
-    by_entry: dict[tuple[str, str], list[Event]] = {}
-    for event in events:
-        by_entry.setdefault((event.source, event.entry), []).append(event)
-    ranked = [
-        sorted(group, key=lambda e: (-len(e.detections), -max(d.score for d in e.detections), e.frame))
-        for group in by_entry.values()
-    ]
-    picked: list[Event] = []
-    for turn in range(max(map(len, ranked), default=0)):
-        picked += [group[turn] for group in ranked if turn < len(group)]
-        if len(picked) >= n:
-            break
-    return sorted(picked[:n], key=lambda e: (e.source, e.entry, e.frame))
+class Gallery:
+    """The richest frames, spread over the entries and over the length of each. Holds at most one a segment."""
+
+    def __init__(self, frames: dict[tuple[str, str], int], n: int) -> None:
+        """`frames`: how long each entry with detections is; `n`: pictures wanted."""
+        self._frames, self._n = frames, n
+        self._segments = max(1, -(-n // max(1, len(frames))))
+        self._best: dict[tuple[str, str, int], Event] = {}
+
+    def offer(self, event: Event) -> None:
+        frames = max(1, self._frames.get((event.source, event.entry), 1))
+        segment = min(self._segments - 1, event.frame * self._segments // frames)
+        key = (event.source, event.entry, segment)
+        if key not in self._best or _richness(event) > _richness(self._best[key]):
+            self._best[key] = event
+
+    def picks(self) -> list[Event]:
+        """By entry and frame."""
+        best = sorted(self._best.values(), key=_richness, reverse=True)[: self._n]
+        return sorted(best, key=lambda e: (e.source, e.entry, e.frame))
+
+
+def _richness(event: Event) -> tuple[int, float, int]:
+    return len(event.detections), max((d.score for d in event.detections), default=0.0), -event.frame

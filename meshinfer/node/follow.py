@@ -8,11 +8,12 @@ import trio
 
 from meshinfer.errors import ConfigError, MeshError, ProtocolError
 from meshinfer.model.ids import JobId, PeerId
+from meshinfer.model.verdict import Verdict
 from meshinfer.node.driver import Driver
 from meshinfer.node.questions import Questions
 from meshinfer.node.views import View, is_over, job_view
 from meshinfer.schedule.job import JobState
-from meshinfer.wire.messages import Ask, Verdict
+from meshinfer.wire.messages import Ask
 
 REFRESH = 0.2
 """Seconds between two views: five a second is as much as people see."""
@@ -43,7 +44,7 @@ class Follower:
         return max(matches, key=lambda job: (job.born, job.id))
 
     async def ask_all(self, ask: Ask) -> tuple[dict[PeerId, Verdict], dict[PeerId, str]]:
-        """Every connected peer's verdict, and who gave none, with the reason."""
+        """The verdict of every connected peer (guests run nothing), and who gave none, with the reason."""
         verdicts: dict[PeerId, Verdict] = {}
         missing: dict[PeerId, str] = {}
 
@@ -53,11 +54,15 @@ class Follower:
             except (MeshError, ProtocolError) as e:
                 missing[peer] = str(e)
 
-        state = self._driver.state
         async with trio.open_nursery() as nursery:
-            for peer in (state.me, *sorted(state.connected)):
+            for peer in self._residents():
                 nursery.start_soon(one, peer)
         return verdicts, missing
+
+    def _residents(self) -> list[PeerId]:
+        state = self._driver.state
+        here = sorted({state.me, *state.connected})
+        return [peer for peer in here if peer not in state.peers or not state.peers[peer].guest]
 
     async def describe(self, job: JobState) -> View:
         verdicts, missing = await self.ask_all(Ask(job=job.id))
@@ -78,9 +83,7 @@ class Follower:
         over_since: float | None = None
         while True:
             now = trio.current_time()
-            unheard = [
-                p for p in (self._driver.state.me, *self._driver.state.connected) if self._unsettled(verdicts, p)
-            ]
+            unheard = [peer for peer in self._residents() if self._unsettled(verdicts, peer)]
             if unheard and now - asked >= ASK_AGAIN:
                 verdicts, _ = await self.ask_all(Ask(job=job.id))
                 asked = now
@@ -103,8 +106,7 @@ class Follower:
         """Whether a connected peer has yet to answer, or has tasks whose manifest is still on its way."""
         if job.cancelled is not None:
             return False
-        state = self._driver.state
-        for peer in (state.me, *sorted(state.connected)):
+        for peer in self._residents():
             verdict = verdicts.get(peer)
             if verdict is None or verdict.verdict == "unknown":
                 return True

@@ -21,8 +21,17 @@ LAG_SAMPLES = 600
 
 
 class Health:
-    def __init__(self, home: Path, reserve_mb: int, driver: Driver, mesh: Mesh, say: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        home: Path,
+        reserve_mb: int,
+        bootstrap: tuple[str, ...],
+        driver: Driver,
+        mesh: Mesh,
+        say: Callable[[str], None],
+    ) -> None:
         self._home, self._reserve_mb, self._driver, self._mesh, self._say = home, reserve_mb, driver, mesh, say
+        self._bootstrap = {address.rpartition("/p2p/")[2] for address in bootstrap}
         self._lags: deque[float] = deque(maxlen=LAG_SAMPLES)
         self._said: dict[str, float] = {}
 
@@ -50,10 +59,10 @@ class Health:
 
     def _check_peers(self) -> None:
         for peer, unreached in sorted(self._mesh.unreached().items()):
-            if unreached.seconds >= CHECK_EVERY:
+            # Those learned from records come and go as they like; `meshinfer status` lists them.
+            if unreached.seconds >= CHECK_EVERY and peer in self._bootstrap:
                 self._say_now_and_then(
-                    peer,
-                    f"peer {peer[-6:]} at {unreached.addresses[0]} cannot be reached, trying on ({unreached.error})",
+                    peer, f"bootstrap peer {peer[-6:]} cannot be reached, trying on: {unreached.error}"
                 )
 
     def _say_now_and_then(self, about: str, text: str) -> None:

@@ -108,7 +108,7 @@ class Node:
         self.sync = Sync(mesh, self.records, self.rejected, rng or random.Random())  # noqa: S311  picks a neighbour
         me = own_fact(config.peer.name, dict(config.peer.labels), mesh, shelf.list(), guest=guest)
         self.neighbours = Neighbours(mesh, self.records, self.driver, db, me)
-        self.health = Health(config.home, limits.disk_reserve_mb, self.driver, mesh, say)
+        self.health = Health(config.home, limits.disk_reserve_mb, config.mesh.bootstrap, self.driver, mesh, say)
 
     # ---- life --------------------------------------------------------------------------------------------------------
 

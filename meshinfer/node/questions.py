@@ -12,6 +12,7 @@ from meshinfer.mesh.api import Mesh, Stream
 from meshinfer.model.catalog import Entry, Unreadable
 from meshinfer.model.ids import PeerId
 from meshinfer.model.job import JobOrder, job_id, read_order
+from meshinfer.model.verdict import Verdict
 from meshinfer.node.driver import Driver
 from meshinfer.schedule import verdict
 from meshinfer.wire.codec import encode
@@ -19,7 +20,6 @@ from meshinfer.wire.messages import (
     Ask,
     CatalogOf,
     CatalogPage,
-    Verdict,
     read_ask,
     read_catalog,
     read_catalog_of,

@@ -19,6 +19,7 @@ from meshinfer.mesh.api import Mesh, Topic
 from meshinfer.mesh.identity import Identity
 from meshinfer.model.facts import Fact
 from meshinfer.model.ids import JobId
+from meshinfer.model.record import Record
 from meshinfer.node.driver import Driver
 from meshinfer.node.pace import Pace
 from meshinfer.schedule.log import Fate, RecordLog, Slot, StoreId
@@ -26,7 +27,7 @@ from meshinfer.schedule.stimuli import Heard, StoreLost
 from meshinfer.store import Database, RecordTable, Stored, StoreFull
 from meshinfer.wire.codec import encode
 from meshinfer.wire.messages import MAX_ANNOUNCEMENT, Aged, Announcement
-from meshinfer.wire.records import Record, seal, unseal
+from meshinfer.wire.records import seal, unseal
 
 TOPIC_OF: dict[str, Topic] = {"peer": "peers", "source": "peers", "model": "peers"}
 URGENT = frozenset({"job", "cancel"})

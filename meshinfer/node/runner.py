@@ -68,7 +68,7 @@ class Runner:
         self._send, self._receive = trio.open_memory_channel[Start | Stop](MAX_STARTS)
         self._trio = trio.lowlevel.current_trio_token()
         self.first_inference: dict[JobId, float] = {}
-        """When the first inference of each job began here, in seconds of the system's monotonic clock: for measuring."""
+        """When each job's first inference began here, in seconds of the system's monotonic clock: for measuring."""
         self._engine = Engine(detector_for, self._sink, workers)
 
     @property

@@ -8,10 +8,10 @@ import msgspec
 
 from meshinfer.model.detection import Event
 from meshinfer.model.ids import PeerId
+from meshinfer.model.verdict import Verdict
 from meshinfer.schedule.job import JobState
 from meshinfer.schedule.progress import Progress, Share, progress
 from meshinfer.schedule.state import ScheduleState
-from meshinfer.wire.messages import Verdict
 
 View = dict[str, Any]
 
@@ -56,7 +56,8 @@ def job_view(state: ScheduleState, job: JobState, now: float, verdicts: dict[Pee
     p = progress(state, job, now)
     verdicts = verdicts or {}
     stage: str = p.stage
-    answered = bool(verdicts) and all(peer in verdicts for peer in state.connected)
+    residents = {peer for peer in state.connected if peer not in state.peers or not state.peers[peer].guest}
+    answered = bool(verdicts) and residents <= verdicts.keys()
     if stage == "waiting" and answered and not p.total and all(v.verdict == "declines" for v in verdicts.values()):
         stage = "declined"
     peers = sorted(p.shares.keys() | verdicts.keys())

@@ -9,7 +9,8 @@ The vector says, for each store, "I hold every live record up to n". Rule: n mov
   - to the sender's n, when a sync has delivered everything the sender holds up to there; never past the highest
     record of that store that was itself seen, so a neighbour's word alone neither invents stores nor closes a log.
 A record heard ahead of its prefix is used at once and does not move n; were n moved past a gap, the gap would never be
-filled. Superseded records never travel: whoever holds the slot's winner needs no loser. A store without live records is left out: its peer has a newer one, and all it said is superseded.
+filled. Superseded records never travel: whoever holds the slot's winner needs no loser. A store without live records
+is left out of the vector: its peer has a newer one, and all it said is superseded.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from enum import Enum
 from typing import NamedTuple
 
 from meshinfer.model.ids import PeerId
-from meshinfer.wire.records import Record
+from meshinfer.model.record import Record
 
 
 class StoreId(NamedTuple):
@@ -97,12 +98,12 @@ class RecordLog:
         if record.incarnation > newest:
             self._newest[record.origin] = record.incarnation
             gone = self._retract(record.origin, record.incarnation)
+        if (taken := self._by_store[store].get(record.seq)) is not None:
+            same = self._live[taken].record.sealed == record.sealed
+            return (Fate.KNOWN if same else Fate.FORKED), gone
+        self._advance(store, record.seq)
         slot = Slot(record.origin, record.kind, record.key)
         held = self._live.get(slot)
-        twin = self._live.get(self._by_store[store].get(record.seq, slot))
-        if twin is not None and (twin.record.incarnation, twin.record.seq) == store[1:] + (record.seq,):
-            return (Fate.KNOWN if twin.record.sealed == record.sealed else Fate.FORKED), gone
-        self._advance(store, record.seq)
         if held is not None:
             if (record.incarnation, record.seq) < (held.record.incarnation, held.record.seq):
                 return Fate.SUPERSEDED, gone

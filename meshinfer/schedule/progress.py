@@ -62,7 +62,8 @@ def progress(state: ScheduleState, job: JobState, now: float) -> Progress:
     shares = {peer: _share(job, peer, held[peer], state) for peer in sorted(held)}
     left = tasks - winners.keys()
     pending = len(left) - failed - len(running & left)
-    missing = tuple(peer for peer in sorted(held) if not state.live(peer) and any(t in left for t in held[peer]))
+    present = {state.me, *state.connected}
+    missing = tuple(peer for peer in sorted(held) if peer not in present and any(t in left for t in held[peer]))
     counted = _counted(job, winners, shares)
     return Progress(
         _stage(job, tasks, len(winners) + failed, running, missing, held, now),
@@ -70,7 +71,7 @@ def progress(state: ScheduleState, job: JobState, now: float) -> Progress:
         len(winners),
         failed,
         len(running),
-        max(0, pending),
+        0 if job.cancelled is not None else max(0, pending),
         sum(page.frames for pages in job.manifests.values() for n, page in pages.items() if n < page.pages),
         counted[0],
         counted[1],

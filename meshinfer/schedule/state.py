@@ -13,13 +13,13 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from meshinfer.model.catalog import SourceSummary
 from meshinfer.model.facts import MAX_OUTCOMES, Cancel, Claim, Fact, Manifest, Outcome, Outcomes, PeerFact
 from meshinfer.model.ids import ContentId, JobId, ModelDigest, PeerId, TaskId
-from meshinfer.model.job import JobInfo, JobOrder, read_order
+from meshinfer.model.job import JobInfo, JobOrder, JobSpec, read_order
 from meshinfer.schedule import reports
 from meshinfer.schedule import stimuli as st
 from meshinfer.schedule.holdings import Holdings
@@ -43,6 +43,11 @@ MAX_EARLY = 10_000
 
 WINDOW = 32
 """Tasks handed to the engine at a time: enough that single images keep every core busy."""
+
+
+def unknown_classes(spec: JobSpec, classes: Sequence[str]) -> list[str]:
+    """Classes that a job asks for and a model does not know."""
+    return [name for name in spec.detect.classes if name not in classes]
 
 
 class Choice(NamedTuple):
@@ -241,9 +246,9 @@ class ScheduleState:
         classes = self.classes.get(info.order.model)
         if classes is None:
             return f"the model {spec.model} ({info.order.model[:12]}) is not held here: meshinfer models add FILE"
-        unknown = [name for name in spec.detect.classes if name not in classes]
-        if unknown:
-            return f"the model {spec.model} knows no class {', '.join(repr(name) for name in unknown[:5])}"
+        if unknown := unknown_classes(spec, classes):
+            known = ", ".join(classes[:20]) + (", …" if len(classes) > 20 else "")
+            return f"the model {spec.model} knows no class {unknown[0]!r}; it knows: {known}"[:500]
         return None
 
     def _open(self, now: float) -> list[JobState]:

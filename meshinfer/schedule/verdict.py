@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from meshinfer.model.ids import PeerId, TaskId
 from meshinfer.model.job import JobInfo
+from meshinfer.model.verdict import TaskError, Verdict
 from meshinfer.schedule.holdings import frames_expected
 from meshinfer.schedule.job import JobState
-from meshinfer.schedule.state import ScheduleState
-from meshinfer.wire.messages import TaskError, Verdict
+from meshinfer.schedule.state import ScheduleState, unknown_classes
 
 MAX_ERRORS = 32
 
@@ -16,10 +16,10 @@ def on_job(state: ScheduleState, job: JobState, now: float) -> Verdict:
     """About a job that this peer knows."""
     spec = job.info.spec
     if spec is None:
-        return Verdict("declines", job.info.unclear)
+        return Verdict("declines", job.info.unclear, cause="spec")
     skipped = state.holdings.skipped(spec)
     if not job.mine:
-        return Verdict("declines", _why_none(state, job.info), skipped=skipped)
+        return Verdict("declines", _why_none(state, job.info), cause=_cause(state, job.info), skipped=skipped)
     stands_by = [mine.stands_by for mine in job.mine.values() if mine.status == "pending" and mine.stands_by]
     elsewhere = [task for task in job.mine if state.me not in job.outcomes.get(task, {}) and job.canonical(task)]
     active = len(job.mine) - len(stands_by) - len(elsewhere)
@@ -44,11 +44,11 @@ def on_spec(state: ScheduleState, info: JobInfo) -> Verdict:
     """
     spec = info.spec
     if spec is None:
-        return Verdict("declines", info.unclear)
+        return Verdict("declines", info.unclear, cause="spec")
     picked = state.holdings.picked(spec)
     skipped = state.holdings.skipped(spec)
     if not picked or state.declines(info) is not None:
-        return Verdict("declines", _why_none(state, info), skipped=skipped)
+        return Verdict("declines", _why_none(state, info), cause=_cause(state, info), skipped=skipped)
     return Verdict(
         "runs",
         "" if state.room else f"not now: {state.no_room}",
@@ -58,9 +58,19 @@ def on_spec(state: ScheduleState, info: JobInfo) -> Verdict:
     )
 
 
+def _cause(state: ScheduleState, info: JobInfo) -> str:
+    """What about the job itself keeps this peer from it, whatever it holds."""
+    classes = state.classes.get(info.order.model)
+    if classes is None:
+        return "model"
+    return "classes" if info.spec is not None and unknown_classes(info.spec, classes) else ""
+
+
 def _why_none(state: ScheduleState, info: JobInfo) -> str:
-    """The first reason that would still hold were the later ones mended: footage, then the model."""
+    """The first reason that would still hold were the later ones mended: the job itself, footage, the model."""
     assert info.spec is not None
+    if _cause(state, info) == "classes":
+        return state.declines(info) or ""
     if not state.holdings.entries:
         return "holds no footage" if state.holdings.scanned else "still looking through its sources"
     if not state.holdings.picked(info.spec):

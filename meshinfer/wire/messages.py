@@ -11,9 +11,9 @@ from typing import Annotated
 from msgspec import Meta, Struct
 
 from meshinfer.model.catalog import Entry, EntryName, Unreadable
-from meshinfer.model.facts import Skipped
 from meshinfer.model.ids import Content, Count, Digest, Job, Name, Peer, Seconds, Task, Text
 from meshinfer.model.job import MAX_SPEC
+from meshinfer.model.verdict import Verdict
 from meshinfer.wire.codec import Decoder
 from meshinfer.wire.eventpack import EventPack
 from meshinfer.wire.records import MAX_RECORD
@@ -155,29 +155,6 @@ class Ask(Struct, frozen=True):
     job: Job | None = None
     spec: Annotated[bytes, Meta(max_length=MAX_SPEC)] | None = None
     model: Digest | None = None
-
-
-class TaskError(Struct, frozen=True, array_like=True):
-    source: Name
-    entry: EntryName
-    kind: Annotated[str, Meta(max_length=16)]
-    message: Text
-
-
-class Verdict(Struct, frozen=True, omit_defaults=True):
-    """What a peer does with a job, and why."""
-
-    verdict: Annotated[str, Meta(max_length=16)]
-    """`runs`, `stands by`, `declines`, or `unknown` (it has not heard of the job yet)."""
-    reason: Text = ""
-    tasks: Count = 0
-    frames: Count = 0
-    stands_by: Count = 0
-    running: Count = 0
-    analysed: Count = 0
-    detections: Count = 0
-    skipped: Annotated[tuple[Skipped, ...], Meta(max_length=16)] = ()
-    errors: Annotated[tuple[TaskError, ...], Meta(max_length=32)] = ()
 
 
 class CatalogPage(Struct, frozen=True, tag="catalog"):

@@ -25,6 +25,7 @@ from meshinfer.model.catalog import SourceSummary
 from meshinfer.model.facts import KINDS, Cancel, Claim, Fact, Manifest, Outcomes, PeerFact
 from meshinfer.model.ids import Peer, PeerId
 from meshinfer.model.job import JobOrder
+from meshinfer.model.record import Record
 from meshinfer.wire.codec import Decoder, encode
 
 VERSION = 1
@@ -54,19 +55,6 @@ class Sealed(Struct, frozen=True, array_like=True):
     version: int
     payload: Annotated[bytes, Meta(max_length=MAX_RECORD)]
     signature: Annotated[bytes, Meta(min_length=64, max_length=64)]
-
-
-class Record(Struct, frozen=True):
-    """A verified record."""
-
-    kind: str
-    origin: PeerId
-    incarnation: int
-    seq: int
-    key: str
-    fact: Fact | None
-    """None for a kind, or a body, that this version does not understand: kept, passed on, not acted on."""
-    sealed: bytes
 
 
 _sealed = Decoder(Sealed, MAX_RECORD)
