@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Two peers in two processes over loopback: gossip latency and ceiling, stream throughput, idle CPU and memory.
 
-    scripts/bench_mesh.py            prints one line a figure
+scripts/bench_mesh.py            prints one line a figure
 """
 
 from __future__ import annotations
@@ -101,7 +101,9 @@ async def gossip_ceiling(mesh: Libp2pMesh, count: int) -> None:
             for _ in range(count):
                 await mesh.publish("jobs", bytes(200))
     took = time.perf_counter() - start
-    print(f"gossip there and back, as fast as it goes: {len(heard) / took:.0f} /s, {count - len(heard)} of {count} lost")
+    print(
+        f"gossip there and back, as fast as it goes: {len(heard) / took:.0f} /s, {count - len(heard)} of {count} lost"
+    )
 
 
 async def streams(mesh: Libp2pMesh, peer) -> None:  # type: ignore[no-untyped-def]  # a PeerId

@@ -12,7 +12,7 @@ import msgspec
 
 from meshinfer.cli.client import ask, call
 from meshinfer.cli.export import Export
-from meshinfer.cli.output import Output, count, size, span
+from meshinfer.cli.output import Output, count, short, size, span
 from meshinfer.cli.showcase_feed import Feed
 from meshinfer.cli.showcase_footage import Size, draw, site_folders, videos
 from meshinfer.cli.showcase_peers import Crew, Peer
@@ -98,12 +98,10 @@ def _play(screen: Screen, place: Place, crew: Crew, amount: Size) -> tuple[Recko
         published = ask(office.socket, "publish", {"spec": SPEC})
         began = time.monotonic()
         job = str(published["job"])
-        screen.step(
-            f"{OFFICE}, which holds no footage, published the job {SPEC['name']} ({job}): {SPEC['model']} on all video"
-        )
+        screen.step(f"{OFFICE} published the job {SPEC['name']} {job}: {SPEC['model']} on all video")
         feed.listen(office.socket, "follow", {"job": job})
         with screen.job(
-            f"{SPEC['name']}: {SPEC['model']} on all video", {OFFICE: "holds no footage; asked, and listens"}
+            f"{SPEC['name']}: {SPEC['model']} on all video", {OFFICE: "holds no footage: asked, and listens"}
         ) as live:
             heard, summary = _watch(feed, crew, live)
         seconds = time.monotonic() - began
@@ -161,8 +159,8 @@ def _peers(screen: Screen, crew: Crew, footage: Path, amount: Size) -> Peer:
         crew.wait("the peers find each other", lambda: all(_connected(p) == len(SITES) for p in crew.peers.values()))
         crew.wait("the peers tell of their footage", lambda: _entries(office) == amount.clips * len(SITES))
     for name, peer in crew.peers.items():
-        holds = f"holds {count(amount.clips, 'file')}, site={name}" if name in SITES else "holds no footage"
-        screen.step(f"peer {name}  {(peer.status() or {}).get('peer')}  {holds}")
+        holds = f"holds {count(amount.clips, 'file')} (site={name})" if name in SITES else "holds no footage"
+        screen.step(f"peer {name} {short((peer.status() or {}).get('peer'))} {holds}")
     return office
 
 

@@ -10,6 +10,8 @@ from typing import Any
 
 import cv2
 import numpy as np
+from rich.padding import Padding
+from rich.text import Text
 
 from meshinfer.cli.output import Column, Output, count, size
 from meshinfer.cli.showcase_reckoning import PeerLine, Reckoning
@@ -22,11 +24,11 @@ CELL = 480
 NEXT = (
     (
         "meshinfer up --source cam=/path/to/your/videos --label site=here",
-        "Be a peer. The same on every machine with footage; --bootstrap joins them.",
+        "A peer. The same on every machine with footage; --bootstrap joins them.",
     ),
     (
         "meshinfer models add /path/to/yolox_nano.onnx",
-        "Real footage wants a real detector: YOLOX, FastestDet, or an export of a YOLO.",
+        "Real footage wants a real detector: YOLOX, FastestDet, a YOLO export.",
     ),
     (
         "meshinfer run yolox_nano --on kind=video --classes person --follow",
@@ -97,16 +99,26 @@ def explain(out: Output, r: Reckoning, publisher: str, pictures: int) -> None:
     out.say("What has just happened", "bold")
     heard, drawn = count(r.live_frames, "frame"), count(pictures, "annotated frame")
     stayed, crossed, seen = size(r.footage_bytes), size(r.mesh_bytes), size(r.picture_bytes)
-    for line in (
-        f"Three equal peers, a process each, found each other. {publisher}, which holds no footage, published one job.",
-        f"{holders} hold footage that matches, so they ran the detector, each over its own files.",
-        f"{publisher} heard of {heard} with detections as they were made: each once, and all of them.",
-        f"{stayed} of footage stayed where it is; {crossed} crossed the mesh, 1 byte for every {r.ratio:.1f}.",
-        f"Of these {seen} are the {drawn} we asked for, the rest is detections and what peers tell each other.",
-        "The footage is drawn, so the truth is known: RECALL and PRECISION compare with it (IoU 0.5).",
-        "The detector, yard-demo, knows this drawn world and nothing else.",
-    ):
-        out.say(f"  {line}")
+    _paragraph(
+        out,
+        f"Three equal peers, a process each, found each other. {publisher}, which holds no footage, published one job. "
+        f"{holders} hold footage that matches, so they ran the detector, each over its own files. {publisher} heard of "
+        f"{heard} with detections as they were made: each once, and all of them.",
+    )
+    _paragraph(
+        out,
+        f"{stayed} of footage stayed where it is; {crossed} crossed the mesh, 1 byte for every {r.ratio:.1f}. Of these "
+        f"{seen} are the {drawn} that we asked for, the rest is detections and what peers tell each other.",
+    )
+    _paragraph(
+        out,
+        "The footage is drawn, so the truth is known: RECALL and PRECISION compare with it (IoU 0.5). The detector, "
+        "yard-demo, knows this drawn world and nothing else.",
+    )
+
+
+def _paragraph(out: Output, text: str) -> None:
+    out.console.print(Padding(Text(text), (0, 0, 0, 2)))
 
 
 def show_files(out: Output, *paths: str) -> None:

@@ -100,7 +100,7 @@ class JobScreen:
                 float(peer.get("fps") or 0),
                 int(peer.get("detections") or 0),
             )
-            for peer in self._view.get("peers") or ()
+            for peer in sorted(self._view.get("peers") or (), key=lambda peer: str(peer.get("name")))
             if peer.get("tasks")
         ]
 
@@ -116,7 +116,7 @@ class JobScreen:
                 Text(count(found, "detection")),
             )
         for name, does in self._bystanders.items():
-            table.add_row(Text(name, "bold"), Text(does, "dim"))
+            table.add_row(Text(name, "bold"), Text(does, "dim", no_wrap=True))
         heard = f"live at {', '.join(self._bystanders)}: {count(self._events, 'frame')} with detections"
         lines = [Text(line, "dim", no_wrap=True, overflow="ellipsis") for line in self._lines]
         blank = [Text("")] * (SCROLL - len(lines))

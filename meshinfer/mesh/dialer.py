@@ -125,7 +125,7 @@ class Dialer:
                 break
             if trio.current_time() - reminded >= REMIND:
                 reminded = trio.current_time()
-                log.warning(
+                log.info(  # the node knows which of these the user named, and says so from `unreached`
                     "still trying to reach %s at %s: %s",
                     peer,
                     ", ".join(target.addresses) or "no address",

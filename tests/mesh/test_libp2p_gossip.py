@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from contextlib import AsyncExitStack
 
@@ -100,6 +101,13 @@ async def test_what_libp2p_only_collects_is_swept() -> None:
         carol._gossip._by_forwarder.take("somebody", now=0.0)
         carol._gossip.sweep()
         assert len(carol._gossip._by_forwarder) == 0
+
+
+async def test_a_closed_mesh_leaves_no_thread() -> None:
+    before = set(threading.enumerate())
+    async with join_libp2p("alice"):
+        pass
+    assert set(threading.enumerate()) <= before
 
 
 async def test_the_router_is_set_up_as_measured() -> None:

@@ -169,6 +169,7 @@ class Libp2pMesh:
 
     async def _close(self) -> None:
         self._inbox.close()
+        self._gossip.seen_messages.stop()  # a thread of its own, which nothing else ends
         await close_swarm(self._swarm, self._tcp, CLOSE_PATIENCE)
 
     async def _keep_house(self) -> None:
