@@ -100,9 +100,7 @@ def _play(screen: Screen, place: Place, crew: Crew, amount: Size) -> tuple[Recko
         job = str(published["job"])
         screen.step(f"{OFFICE} published the job {SPEC['name']} {job}: {SPEC['model']} on all video")
         feed.listen(office.socket, "follow", {"job": job})
-        with screen.job(
-            f"{SPEC['name']}: {SPEC['model']} on all video", {OFFICE: "holds no footage: asked, and listens"}
-        ) as live:
+        with screen.job(f"{SPEC['name']}: {SPEC['model']} on all video", OFFICE) as live:
             heard, summary = _watch(feed, crew, live)
         seconds = time.monotonic() - began
         screen.step(f"done in {span(seconds)}: {count(int(summary.get('detections', 0)), 'detection')}")
@@ -129,7 +127,7 @@ def _footage(screen: Screen, place: Place, amount: Size) -> dict[str, Site]:
     folders = site_folders(place.footage(amount), SITES)
     began, total = time.monotonic(), amount.clips * len(folders)
     had = sum(len(videos(folder)) for folder in folders.values())
-    clips = f"{total} clips of {amount.seconds:.0f} s: yards by day and by night"
+    clips = f"{total} clips of {amount.seconds:.0f} s, yards by day and night"
     with screen.bar(f"drawing {clips}" if had < total else "looking at the footage of last time", total) as show:
         draw(folders, SITES, amount, show)
     sites = {
@@ -139,7 +137,7 @@ def _footage(screen: Screen, place: Place, amount: Size) -> dict[str, Site]:
         )
         for name, folder in folders.items()
     }
-    how = f"drawn in {span(time.monotonic() - began)}" if had < total else "drawn at an earlier time"
+    how = f"drawn in {span(time.monotonic() - began)}" if had < total else "drawn before"
     screen.step(f"footage: {clips}, {size(sum(site.bytes for site in sites.values()))}, {how}")
     return sites
 

@@ -39,9 +39,11 @@ NEXT = (
 
 
 def write_sheet(path: Path, pictures: Sequence[dict[str, Any]], columns: int) -> None:
-    """The annotated frames that came back, in one PNG. Raises MediaError."""
+    """The annotated frames that came back in one PNG, by peer and file. Raises MediaError."""
     tiles = []
-    for picture in pictures:
+    for picture in sorted(
+        pictures, key=lambda p: (str(p.get("peer_name")), str(p.get("entry")), int(p.get("frame", 0)))
+    ):
         image = cv2.imdecode(np.frombuffer(jpeg_of(picture), np.uint8), cv2.IMREAD_COLOR)
         if image is not None:
             where = f"{picture.get('source')}/{picture.get('entry')} #{picture.get('frame')}"
@@ -68,7 +70,7 @@ def jpeg_of(picture: dict[str, Any]) -> bytes:
 
 
 def show_table(out: Output, r: Reckoning) -> None:
-    titles = ("FILES", "FRAMES", "FRAMES/S", "DETECTIONS", "RECALL", "PRECISION", "FOOTAGE", "SENT")
+    titles = ("FILES", "FRAMES", "FRAMES/S", "FOUND", "RECALL", "PRECISION", "FOOTAGE", "SENT")
     total = PeerLine(
         "all", r.entries, r.frames, r.fps, r.detections, r.recall, r.precision, r.footage_bytes, r.mesh_bytes
     )

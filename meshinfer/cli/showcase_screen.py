@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
@@ -57,9 +57,9 @@ class Screen:
             yield lambda done: progress.update(task, completed=done)
 
     @contextmanager
-    def job(self, title: str, bystanders: Mapping[str, str]) -> Iterator[JobScreen]:
-        """`bystanders`: peers without a share, and what they do."""
-        screen = JobScreen(self._out, title, bystanders, live=self._is_live)
+    def job(self, title: str, listener: str) -> Iterator[JobScreen]:
+        """`listener`: the peer that hears the detections, and holds no footage."""
+        screen = JobScreen(self._out, title, listener, live=self._is_live)
         if not self._is_live:
             yield screen
             return
@@ -70,8 +70,8 @@ class Screen:
 class JobScreen:
     """One job at work. `progress` and `event` are called as they come."""
 
-    def __init__(self, out: Output, title: str, bystanders: Mapping[str, str], *, live: bool) -> None:
-        self._out, self._title, self._bystanders, self._is_live = out, clean(title), bystanders, live
+    def __init__(self, out: Output, title: str, listener: str, *, live: bool) -> None:
+        self._out, self._title, self._listener, self._is_live = out, clean(title), listener, live
         self._view: dict[str, Any] = {}
         self._lines: deque[str] = deque(maxlen=SCROLL)
         self._events = 0
@@ -115,9 +115,7 @@ class JobScreen:
                 Text(f"{fps:.0f} frames/s", "cyan"),
                 Text(count(found, "detection")),
             )
-        for name, does in self._bystanders.items():
-            table.add_row(Text(name, "bold"), Text(does, "dim", no_wrap=True))
-        heard = f"live at {', '.join(self._bystanders)}: {count(self._events, 'frame')} with detections"
+        heard = f"live at {self._listener}, which holds no footage: {count(self._events, 'frame')} with detections"
         lines = [Text(line, "dim", no_wrap=True, overflow="ellipsis") for line in self._lines]
         blank = [Text("")] * (SCROLL - len(lines))
         return Group(Text(self._title, "bold"), table, Text(heard), *lines, *blank)

@@ -56,6 +56,7 @@ class Records:
         self._gone: list[Slot] = []
         self._to_announce: dict[Topic, deque[Record]] = {"peers": deque(), "jobs": deque()}
         self._work = trio.Event()
+        self._stated = trio.Event()
         self._voice: dict[Topic, trio.Event] = {"peers": trio.Event(), "jobs": trio.Event()}
         self._room = trio.Event()
 
@@ -78,6 +79,7 @@ class Records:
     def state(self, fact: Fact) -> None:
         """Make a record of this soon."""
         self._to_state.append(fact)
+        self._stated.set()
         self._work.set()
 
     async def hear(self, sealed: bytes, age: float) -> bool:
@@ -124,8 +126,11 @@ class Records:
                 await self._work.wait()
                 self._work = trio.Event()
                 await self.flush()
-                if not self._to_state:
-                    await trio.sleep(WRITE_EVERY)
+                # Others' records can wait and be written together; our own are waited for.
+                self._stated = trio.Event()
+                with trio.move_on_after(WRITE_EVERY):
+                    while not self._to_state:
+                        await self._stated.wait()
 
     async def flush(self) -> None:
         """Bring the store up to date with everything stated and heard so far."""

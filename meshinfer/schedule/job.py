@@ -57,6 +57,7 @@ class JobState:
     manifest_due: float | None = None
     manifest_said: float = -math.inf
     claim_due: float | None = None
+    claim_said: float = -math.inf
     began: float | None = None
     tally: tuple[int, int] = (0, 0)
     """Frames and detections of our ended tasks."""

@@ -30,6 +30,11 @@ from meshinfer.schedule.sketch import may_hold
 SETTLE = 1.0
 """Seconds that a task waits for the manifests of peers that may hold a copy. A manifest takes tens of milliseconds."""
 
+PROMPT = 0.25
+CATCH_UP = 2.0
+"""A job that was older than PROMPT when it reached this peer is joined late: others may be at work, and the records of
+one sync come in no order of time. CATCH_UP seconds later every claim of what they had begun has come."""
+
 GRACE = 10.0
 """Seconds after its connection broke during which a peer still counts: a flap or a restart moves no work."""
 
@@ -299,7 +304,7 @@ class ScheduleState:
 
     def _owe_claim(self, job: JobState, now: float) -> None:
         if job.claim_due is None:
-            job.claim_due = now + SAY_CLAIM
+            job.claim_due = max(now, job.claim_said + SAY_CLAIM)
         self._touch(job)
 
     # ---- choosing ----------------------------------------------------------------------------------------------------
@@ -327,19 +332,17 @@ class ScheduleState:
         for peer in at_work:
             if self._counts(peer):
                 return Choice(start=False, stands_by=peer)
-        if now < job.heard + SETTLE:
-            # Whoever comes late has most likely not heard yet what was done before: the records of one sync come in no
-            # order of time.
-            late = job.heard > job.born + SETTLE
-            if late or any(self._may_claim(job, peer, mine) for peer in self.connected):
-                return Choice(start=False, until=job.heard + SETTLE)
+        late = job.heard > job.born + PROMPT
+        settled = job.heard + (CATCH_UP if late else SETTLE)
+        if now < settled and (late or any(self._may_claim(job, peer, mine) for peer in self.sources)):
+            return Choice(start=False, until=settled)
         others = [peer for peer in job.holders(task) if peer not in outcomes and self._counts(peer)]
         first = ranked(task, {self.me, *others}, weights)[0]
         return Choice(start=True) if first == self.me else Choice(start=False, stands_by=first)
 
     def _may_claim(self, job: JobState, peer: PeerId, mine: Mine) -> bool:
         """Whether a manifest that names this task may still come from `peer`."""
-        if job.manifest_complete(peer):
+        if peer == self.me or not self._counts(peer) or job.manifest_complete(peer):
             return False
         return any(may_hold(source.sketch, mine.entry.content) for source in self.sources.get(peer, {}).values())
 
@@ -451,9 +454,6 @@ class ScheduleState:
         return None if job.unsaid_since is None else job.unsaid_since + SAY_OUTCOMES
 
     def _say(self, job: JobState, now: float, out: list[st.Effect]) -> None:
-        if job.manifest_due is not None and job.manifest_due <= now:
-            job.manifest_due, job.manifest_said = None, now
-            out.extend(map(st.State, reports.manifest(job, self.me, scanned=self.holdings.scanned)))
         idle = not job.running and not job.ready
         due = self._outcomes_due(job)
         if due is not None and (due <= now or idle or len(job.unsaid) >= MAX_OUTCOMES):
@@ -462,8 +462,12 @@ class ScheduleState:
             if idle:
                 job.claim_due = now
         if job.claim_due is not None and job.claim_due <= now:
-            job.claim_due = None
+            job.claim_due, job.claim_said = None, now
             out.append(st.State(reports.claim(job, now)))
+        # Last, so that whoever weighs this manifest knows already what we are at work on.
+        if job.manifest_due is not None and job.manifest_due <= now:
+            job.manifest_due, job.manifest_said = None, now
+            out.extend(map(st.State, reports.manifest(job, self.me, scanned=self.holdings.scanned)))
 
     def validate(self) -> None:
         """What must hold between stimuli; for tests."""

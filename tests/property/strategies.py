@@ -1,4 +1,4 @@
-"""Hypothesis strategies for anything that travels, made from the types themselves: what a type allows is what is drawn."""
+"""Hypothesis strategies for anything that travels, made from the types: what a type allows is drawn."""
 
 from __future__ import annotations
 

@@ -1,0 +1,135 @@
+"""A scheduler to poke: peers, entries and jobs in a line each, effects that compare."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+from meshinfer.model.catalog import Entry, SourceSummary
+from meshinfer.model.facts import Claim, Manifest, Outcome, Outcomes, PeerFact
+from meshinfer.model.ids import ContentId, JobId, PeerId, TaskId, task_id
+from meshinfer.model.job import JobOrder, JobSpec, job_id, pack_spec, read_order
+from meshinfer.schedule import stimuli as st
+from meshinfer.schedule.rank import ranked
+from meshinfer.schedule.sketch import sketch
+from meshinfer.schedule.state import ScheduleState
+
+MODEL: Any = "5" * 64
+ME, BOB, CAROL = PeerId("me"), PeerId("bob"), PeerId("carol")
+
+
+def content(name: str) -> ContentId:
+    return ContentId(hashlib.sha256(name.encode()).hexdigest()[:32])
+
+
+def entry(name: str, *, source: str = "cam", frames: int = 10, **changes: Any) -> Entry:
+    """A video whose content is its name's."""
+    known: dict[str, Any] = {"kind": "video", "labels": {"site": "hamburg"}, "content": content(name)}
+    known |= {"bytes": 1, "width": 8, "height": 8, "fps": 10.0, "duration": frames / 10}
+    return Entry(source=source, name=name, frames=frames, **{**known, **changes})
+
+
+def order(nonce: str = "n", *, packed: bytes | None = None, **spec: Any) -> JobOrder:
+    packed = pack_spec(JobSpec(**{"model": "yolox", **spec})) if packed is None else packed
+    salt = nonce.encode().ljust(8, b"-")
+    return JobOrder(job_id(packed, MODEL, salt), packed, MODEL, salt, 0.0)
+
+
+def task(of: JobOrder, name: str, owner: PeerId | None = None) -> TaskId:
+    return task_id(read_order(of, ME).work, content(name), owner=owner)
+
+
+def raw(*tasks: TaskId) -> tuple[bytes, ...]:
+    return tuple(map(bytes.fromhex, sorted(tasks)))
+
+
+def manifest(of: JobOrder, *names: str, frames: int = 0) -> Manifest:
+    return Manifest(of.id, 0, 1, raw(*(task(of, name) for name in names)), frames)
+
+
+def claim(of: JobOrder, *names: str) -> Claim:
+    return Claim(of.id, raw(*(task(of, name) for name in names)), 0, 0, 0.0)
+
+
+def outcome(of: JobOrder, name: str, *, done: bool = True, frames: int = 10, detections: int = 3, **more: Any) -> Outcome:
+    return Outcome(bytes.fromhex(task(of, name)), done, frames, detections, 1.0, **more)
+
+
+def outcomes(of: JobOrder, *batch: Outcome) -> Outcomes:
+    return Outcomes(of.id, batch)
+
+
+def peer(cores: int = 1, **more: Any) -> PeerFact:
+    return PeerFact("p", {}, (), "1", cores, 1, **more)
+
+
+def holds(*names: str) -> SourceSummary:
+    return SourceSummary("cam", ("video",), {}, len(names), 0, 0, 0.0, sketch=sketch(map(content, names)))
+
+
+def first_of(of: JobOrder, name: str, *peers: PeerId) -> PeerId:
+    return ranked(task(of, name), peers, {})[0]
+
+
+def named(of: JobOrder, winner: PeerId, *peers: PeerId, tag: str = "f") -> str:
+    """A file name whose task in this job falls to `winner` among `peers`."""
+    return next(name for i in range(1000) if first_of(of, name := f"{tag}{i}", *peers) == winner)
+
+
+class Peer:
+    """A scheduler with its log played by hand: what it states comes back as heard, as the shell would do it."""
+
+    def __init__(self, *entries: Entry, me: PeerId = ME, echo: bool = True, classes: tuple[str, ...] = ("person",), **more: Any):
+        self.state, self.echo, self.now = ScheduleState(me, **more), echo, 100.0
+        self.stated: list[Any] = []
+        self.handle(st.ModelsChanged({MODEL: classes}))
+        self.handle(st.CatalogChanged(entries))
+
+    def handle(self, stimulus: st.Stimulus, at: float | None = None) -> list[st.Effect]:
+        """Effects in order; records of its own are believed at once."""
+        self.now = self.now if at is None else at
+        effects = self.state.handle(stimulus, self.now)
+        self.check()
+        for effect in list(effects):
+            if isinstance(effect, st.State):
+                self.stated.append(effect.fact)
+                if self.echo:
+                    effects += self.handle(st.Heard(self.state.me, effect.fact, self.now))
+        return effects
+
+    def hear(self, origin: PeerId, fact: Any, *, born: float | None = None) -> list[st.Effect]:
+        return self.handle(st.Heard(origin, fact, self.now if born is None else born))
+
+    def tick(self, at: float) -> list[st.Effect]:
+        return self.handle(st.Tick(), at)
+
+    def run_until(self, end: float) -> list[tuple[float, st.Effect]]:
+        """Every deadline up to `end`, as the driver does it."""
+        done: list[tuple[float, st.Effect]] = []
+        while (deadline := self.state.next_deadline()) is not None and deadline <= end:
+            done += [(deadline, effect) for effect in self.tick(deadline)]
+            after = self.state.next_deadline()
+            assert after is None or after > deadline, "a deadline that handling it does not move"
+        self.now = end
+        return done
+
+    def check(self) -> None:
+        """No task of an open job is forgotten: it is looked at now, waits for something, runs, or is over."""
+        self.state.validate()
+        for job in self.state.jobs.values():
+            if job.is_open(self.now):
+                for name, mine in job.mine.items():
+                    done = any(o.done for o in job.outcomes.get(name, {}).values())
+                    assert mine.status != "pending" or done or name in job.waiting or name in job.ready
+
+    def meet(self, other: PeerId, *names: str, cores: int = 1) -> None:
+        """Another peer joins, and its catalog may hold copies of these."""
+        self.handle(st.Connected(other))
+        self.hear(other, peer(cores))
+        if names:
+            self.hear(other, holds(*names))
+
+
+def started(effects: list[st.Effect]) -> list[str]:
+    """Names of the entries whose tasks start."""
+    return [effect.entry.name for effect in effects if isinstance(effect, st.Start)]
