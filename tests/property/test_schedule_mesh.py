@@ -214,7 +214,9 @@ def test_with_faults_everything_is_still_done(seed: int) -> None:
         node.start()
     made.run(3)
     job = order(str(seed))
-    made.rng.choice(made.nodes).say(job)
+    publisher = made.rng.choice(made.nodes)
+    publisher.say(job)
+    made.sync(publisher, made.rng.choice([node for node in made.nodes if node is not publisher]))  # else it may be lost
     lives = Counter({node.me: 1 for node in made.nodes})
     for _ in range(made.rng.randint(1, 5)):
         made.run(made.rng.uniform(0, 4))
