@@ -7,6 +7,7 @@ imported when it is called.
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import sys
 from typing import Any, ClassVar, NoReturn
@@ -129,6 +130,9 @@ def app(ctx: click.Context, home: str | None) -> None:
 
 def main() -> NoReturn:
     """The `meshinfer` command."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal that lacks a letter of a file's name shows a ? for it
     sys.exit(app.main())
 
 
@@ -178,5 +182,8 @@ def _show_usage(error: BaseException) -> int:
 
 
 def _printable(text: str) -> str:
-    """Errors quote what peers and files say: no control character of theirs reaches the terminal."""
-    return "".join(c if c.isprintable() else " " for c in text)
+    """Errors quote what peers and files say: no control character of theirs reaches the terminal.
+
+    Further lines are set in, so that none of them can pass for a line of ours.
+    """
+    return "\n  ".join("".join(c if c.isprintable() else " " for c in line) for line in text.splitlines())

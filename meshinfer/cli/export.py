@@ -56,7 +56,10 @@ class Export:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self._close()
+        try:
+            self._close()
+        except OSError as e:  # what was still buffered finds no room either
+            error = error or e
         shutil.rmtree(self._work, ignore_errors=True)
         if isinstance(error, OSError):
             raise MeshInferError(f"{self._folder}: cannot be written: {error.strerror or error}") from None
@@ -171,9 +174,16 @@ def _check_target(folder: Path, force: bool) -> list[str]:
             old = [name for name in summary.get("files", ()) if isinstance(name, str) and name == safe_name(name)]
     except (OSError, msgspec.DecodeError):
         pass
-    if not old and not force and any(folder.iterdir()):
+    if not old and not force and _holds_something(folder):
         raise ConfigError(f"{folder}: holds other things; give a new folder with -d, or --force to write among them")
     return old
+
+
+def _holds_something(folder: Path) -> bool:
+    try:
+        return any(folder.iterdir())
+    except OSError as e:
+        raise ConfigError(f"{folder}: cannot be read: {e.strerror}; give another folder with -d") from None
 
 
 def _remove(path: Path) -> None:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from meshinfer.cli.common import Session, verb
-from meshinfer.cli.connect import node_socket
 from meshinfer.errors import ConfigError
+
+if TYPE_CHECKING:
+    from meshinfer.detect.shelf import Shelf
 
 
 @click.group("models", context_settings={"help_option_names": ["-h", "--help"]})
@@ -18,7 +22,7 @@ def models() -> None:
     """List and add the detectors of this peer.
 
     A model is an ONNX file; its layout and class names are told from the file. Jobs name it, and run on peers that have
-    the same file.
+    the same file. Works whether a node runs in the home or not.
 
     \b
     Example:
@@ -37,7 +41,8 @@ def ls(session: Session) -> None:
     """
     from meshinfer.cli.client import ask
 
-    answer = ask(node_socket(session), "models")
+    with _node_or_shelf(session, changes=False) as (node, shelf):
+        answer = {"models": _plain(shelf.list())} if shelf else ask(node, "models")
     if session.json:
         session.out.data(answer)
         return
@@ -65,14 +70,44 @@ def add(session: Session, file: str, name: str | None, version: str | None) -> N
     from meshinfer.cli.client import ask
 
     path = Path(os.path.abspath(Path(file).expanduser()))  # noqa: PTH100  resolve() would follow links: the name counts
+    if path.is_dir():
+        raise ConfigError(f"{file}: is a folder; give the path of an ONNX model in it")
     if not path.is_file():
         raise ConfigError(f"{file}: no such file; give the path of an ONNX model")
-    args = {"file": str(path), "name": name, "version": version}
-    answer = ask(node_socket(session), "model_add", {key: value for key, value in args.items() if value is not None})
+    args = {key: value for key, value in {"name": name, "version": version}.items() if value is not None}
+    with _node_or_shelf(session, changes=True) as (node, shelf):
+        if shelf:
+            answer = {"model": _plain(shelf.add(path, **args))}
+        else:
+            answer = ask(node, "model_add", {"file": str(path), **args})
     if session.json:
         session.out.data(answer)
     else:
         _show(session, [answer.get("model") or {}])
+
+
+@contextmanager
+def _node_or_shelf(session: Session, *, changes: bool) -> Iterator[tuple[Path, Shelf | None]]:
+    """The node's socket; where none runs also the home's shelf, held for `changes` so that no node starts meanwhile."""
+    from meshinfer.cli.client import is_running
+    from meshinfer.home import make_home, socket_path
+
+    node = socket_path(session.home)
+    if is_running(node):
+        yield node, None
+        return
+    from meshinfer.node.app import open_shelf
+    from meshinfer.node.lock import hold
+
+    make_home(session.home)
+    with hold(session.home) if changes else nullcontext():
+        yield node, open_shelf(session.home)
+
+
+def _plain(cards: object) -> Any:
+    import msgspec
+
+    return msgspec.to_builtins(cards)
 
 
 def _show(session: Session, known: list[dict[str, Any]]) -> None:

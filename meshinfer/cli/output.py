@@ -5,6 +5,7 @@ Everything shown may come from another peer, so control characters are taken out
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
@@ -30,6 +31,8 @@ class Output:
 
     def __init__(self, *, json: bool = False) -> None:
         self.json = json
+        if json and isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(encoding="utf-8")  # whatever the terminal's: JSON has no other
         self.console = _console(sys.stdout)
         self.errors = _console(sys.stderr)
 

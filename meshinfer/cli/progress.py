@@ -31,6 +31,7 @@ class Progress:
         self._started = time.monotonic()
         self._said = 0.0
         self._last = ""
+        self._reasons: set[str] = set()
 
     def __enter__(self) -> Progress:
         if self._live and not self._out.json:
@@ -42,6 +43,7 @@ class Progress:
             self._live.stop()
 
     def show(self, view: dict[str, Any]) -> None:
+        self._explain(view)
         if self._live:
             self._live.update(self._drawn(view))
             return
@@ -49,6 +51,14 @@ class Progress:
         if line != self._last and (not self._last or now - self._said >= PIPE_INTERVAL):
             self._last, self._said = line, now
             self._out.say(line)
+
+    def _explain(self, view: dict[str, Any]) -> None:
+        """What a peer says about its part, such as that its disk is full: once."""
+        for peer in view.get("peers", ()):
+            line = f"{who(peer)}: {peer.get('reason')}"
+            if peer.get("verdict") == "runs" and peer.get("reason") and line not in self._reasons:
+                self._reasons.add(line)
+                self._out.say(line, "yellow")
 
     def _line(self, view: dict[str, Any]) -> str:
         tasks = view.get("tasks") or {}

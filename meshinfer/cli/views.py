@@ -86,6 +86,8 @@ def _show_peers(out: Output, peers: list[dict[str, Any]]) -> None:
     for peer in peers:
         if peer not in working:
             out.say(f"{who(peer)} {_said(peer)}", "dim")
+        elif peer.get("reason") and peer.get("verdict") != "declines":
+            out.say(f"{who(peer)}: {peer['reason']}", "yellow")
         elif peer.get("stands_by"):
             out.say(f"{who(peer)} stands by for {count(int(peer['stands_by']), 'file')} that others hold too", "dim")
         _show_skipped(out, peer)

@@ -15,6 +15,9 @@ from numpy.typing import NDArray
 
 from meshinfer.detect.sidecar import Channels, Colour, Fit, Sidecar
 
+# For the whole process: as with the runtime, cores are shared out by frame (docs/adr/0004).
+cv2.setNumThreads(1)
+
 PADDING = 114
 """Grey of the padding: what both Ultralytics and YOLOX train with."""
 

@@ -35,6 +35,9 @@ PALETTE: tuple[Colour, ...] = (
 _USUAL = ("person", "car", "truck", "bus", "bicycle", "dog", "motorcycle", "cat", "boat", "bird")
 """Labels that are often seen together: one colour of the palette each."""
 
+_AS = {"vehicle": "car", "bike": "bicycle", "motorbike": "motorcycle"}
+"""Other words for the same."""
+
 _FONT = cv2.FONT_HERSHEY_DUPLEX
 _INK: Colour = (24, 22, 20)
 _PAPER: Colour = (34, 30, 28)
@@ -44,6 +47,7 @@ _MUTED: Colour = (165, 158, 152)
 
 def colour_of(label: str) -> Colour:
     """The same label has the same colour in every frame, on every peer."""
+    label = _AS.get(label, label)
     if label in _USUAL:
         return PALETTE[_USUAL.index(label)]
     return PALETTE[hashlib.sha256(label.encode()).digest()[0] % len(PALETTE)]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import BinaryIO
 
 import cv2
 import numpy as np
@@ -142,7 +144,7 @@ def read_frame(path: Path, kind: Kind, index: int) -> Image:
 
 
 def _open_video(path: Path) -> cv2.VideoCapture:
-    _check_readable(path)
+    _open(path).close()
     try:
         # An absolute path: one with a colon is no URL. Half of the cores: more threads cost a tenth more work in all,
         # and the cores are wanted for inference; one alone can't feed many cores.
@@ -158,13 +160,8 @@ def _open_video(path: Path) -> cv2.VideoCapture:
 
 
 def _read_image(path: Path) -> Image:
-    try:
-        with path.open("rb") as file:
-            data = file.read(_MAX_IMAGE_BYTES + 1)
-    except OSError as e:
-        raise MediaError(f"{path.name}: cannot be read: {e.strerror}") from None
-    if not data:
-        raise MediaError(f"{path.name}: is empty")
+    with _open(path) as file:
+        data = file.read(_MAX_IMAGE_BYTES + 1)
     if len(data) > _MAX_IMAGE_BYTES:
         raise MediaError(f"{path.name}: over {_MAX_IMAGE_BYTES // 2**20} MiB: larger images are not read")
     header = read_header(data)
@@ -182,11 +179,14 @@ def _read_image(path: Path) -> Image:
     return pixels
 
 
-def _check_readable(path: Path) -> None:
-    """OpenCV says nothing about why; the system does."""
+def _open(path: Path) -> BinaryIO:
+    """OpenCV says nothing about why a file can't be read; the system does. A pipe is no file: opening it would wait."""
     try:
-        with path.open("rb") as file:
-            if not file.read(1):
-                raise MediaError(f"{path.name}: is empty")
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise MediaError(f"{path.name}: is no file")
+        if status.st_size == 0:
+            raise MediaError(f"{path.name}: is empty")
+        return path.open("rb")
     except OSError as e:
         raise MediaError(f"{path.name}: cannot be read: {e.strerror}") from None

@@ -73,7 +73,7 @@ def pack_spec(spec: JobSpec) -> bytes:
 
 
 def unpack_spec(packed: bytes) -> JobSpec:
-    """Raises msgspec.ValidationError for a spec that asks for what this version does not know.
+    """Raises msgspec.MsgspecError, ValueError, RecursionError or OverflowError for a spec that is not understood.
 
     A field that is not understood is no reason to guess: such a job is declined, and kept for peers that know better.
     """
@@ -132,5 +132,6 @@ class JobInfo(Struct, frozen=True):
 def read_order(order: JobOrder, publisher: PeerId) -> JobInfo:
     try:
         return JobInfo(order, publisher, unpack_spec(order.spec))
-    except (msgspec.ValidationError, msgspec.DecodeError) as e:
+    except (msgspec.MsgspecError, ValueError, RecursionError, OverflowError) as e:
+        # ValueError: text that is no UTF-8. The spec is a stranger's bytes: nothing in it may stop a peer.
         return JobInfo(order, publisher, None, f"asks for something this version does not know: {str(e)[:200]}")

@@ -26,7 +26,8 @@ from meshinfer.node.node import Node, models_folder
 from meshinfer.store import Database
 
 DATABASE = "meshinfer.db"
-JOIN_PATIENCE = 20.0
+JOIN_PATIENCE = 15.0
+"""Seconds: a dial to a host that does not answer takes ten."""
 
 
 def run(config: Config, *, say: Callable[[str], None], on_ready: Callable[[dict[str, Any]], None]) -> None:
@@ -73,7 +74,7 @@ class _Peer:
         from meshinfer.mesh.libp2p import open_mesh  # takes half a second: after the checks that may fail
 
         config, settings = self.config, self.config.mesh
-        shelf = Shelf(models_folder(config.home))
+        shelf = open_shelf(config.home)
         db = await trio.to_thread.run_sync(Database.open, config.home / DATABASE)
         try:
             async with open_mesh(
@@ -101,6 +102,11 @@ class _Peer:
             scope.cancel()
 
 
+def open_shelf(home: Path) -> Shelf:
+    """The models of the peer in `home`. Who adds to it holds the home's lock: a node knows what it has loaded."""
+    return Shelf(models_folder(home))
+
+
 def keep_the_loop_free() -> None:
     """Threads that compute hold the GIL for shorter spells, and what is loaded by now is never looked at by the
     garbage collector again: both are measured as loop lag (scripts/bench dispatch)."""
@@ -126,8 +132,11 @@ async def _join(node: Node) -> None:
         while not await _told(node):
             await trio.sleep(0.05)
     if waiting.cancelled_caught:
-        causes = "; ".join(f"{u.addresses[0]}: {u.error}" for u in node.mesh.unreached().values())
-        raise MeshError(f"no bootstrap peer could be reached in {JOIN_PATIENCE:.0f} s ({causes or 'none answered'})")
+        causes = sorted({u.error for u in node.mesh.unreached().values()})
+        raise MeshError(
+            f"no bootstrap peer could be reached in {JOIN_PATIENCE:.0f} s: {'; '.join(causes) or 'none answered'}; "
+            "is one of them up, in the same mesh and with the same swarm key?"
+        )
 
 
 async def _told(node: Node) -> bool:
@@ -186,6 +195,8 @@ def _swarm_key(path: Path | None) -> bytes | None:
         return None
     try:
         return parse_swarm_key(path.read_text())
+    except ConfigError as e:
+        raise ConfigError(f"{path}: {e}; `meshinfer init --swarm-key` makes a good one") from None
     except OSError as e:
         raise ConfigError(f"{path}: the swarm key cannot be read: {e.strerror}") from None
     except UnicodeDecodeError:

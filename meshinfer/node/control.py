@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 from collections.abc import AsyncGenerator, Callable
-from contextlib import aclosing, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,9 @@ import msgspec
 import trio
 
 from meshinfer.errors import ConfigError, MeshInferError
+from meshinfer.node.closing import closing
+
+log = logging.getLogger(__name__)
 
 MAX_REQUEST = 1 << 20
 REQUEST_PATIENCE = 10.0
@@ -40,7 +44,8 @@ def bind(path: Path) -> socket.socket:
         sock.bind(str(path))
     except OSError as e:
         sock.close()
-        raise ConfigError(f"{path}: the control socket cannot be made: {e.strerror}") from None
+        why = e.strerror or f"{e}; choose a shorter --home"  # Python's own check of the length has no errno
+        raise ConfigError(f"{path}: the control socket cannot be made: {why}") from None
     finally:
         os.umask(before)
     sock.listen(MAX_CLIENTS)
@@ -50,11 +55,20 @@ def bind(path: Path) -> socket.socket:
 async def serve(sock: socket.socket, calls: dict[str, Call]) -> None:
     """Answer clients until cancelled."""
     listener = trio.SocketListener(trio.socket.from_stdlib_socket(sock))
-    limit = trio.CapacityLimiter(MAX_CLIENTS)
+    clients = 0
 
     async def handle(stream: trio.SocketStream) -> None:
-        async with limit:
-            await _client(stream, calls)
+        nonlocal clients
+        clients += 1
+        try:
+            if clients > MAX_CLIENTS:
+                async with stream:
+                    why = f"this node serves {MAX_CLIENTS} commands already: end some, and try again"
+                    await _say_error(stream, MeshInferError(why))
+            else:
+                await _client(stream, calls)
+        finally:
+            clients -= 1
 
     await trio.serve_listeners(handle, [listener])
 
@@ -63,17 +77,35 @@ async def _client(stream: trio.SocketStream, calls: dict[str, Call]) -> None:
     async with stream, trio.open_nursery() as nursery:
         try:
             request = await _request(stream)
-            if request.call not in calls:
-                raise ConfigError(f"this node knows no call {request.call!r}: is it of another version?")
+            call = _known(calls, request)
             nursery.start_soon(_hang_up, stream, nursery.cancel_scope)
-            async with aclosing(calls[request.call](request.args)) as answers:
+            async with closing(call(request.args)) as answers:
                 async for answer in answers:
                     await stream.send_all(_encode(answer) + b"\n")
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             pass  # the client has gone: that is how it detaches
         except MeshInferError as e:
             await _say_error(stream, e)
+        except Exception as e:  # noqa: BLE001  the node outlives a call that fails in a way that nobody foresaw
+            await _say_error(stream, _explained(e))
         nursery.cancel_scope.cancel()
+
+
+def _known(calls: dict[str, Call], request: Request) -> Call:
+    try:
+        return calls[request.call]
+    except KeyError:
+        raise ConfigError(f"this node knows no call {request.call!r}: is it of another version?") from None
+
+
+def _explained(error: Exception) -> MeshInferError:
+    first: BaseException = error
+    while isinstance(first, BaseExceptionGroup):
+        first = first.exceptions[0]
+    if isinstance(first, MeshInferError):
+        return first
+    log.error("a call failed", exc_info=error)
+    return MeshInferError(f"the call failed: {type(first).__name__}: {first}")
 
 
 async def _say_error(stream: trio.SocketStream, error: MeshInferError) -> None:
@@ -88,7 +120,9 @@ async def _request(stream: trio.SocketStream) -> Request:
         while b"\n" not in data:
             chunk = await stream.receive_some(65536)
             data += chunk
-            if not chunk or len(data) > MAX_REQUEST:
+            if len(data) > MAX_REQUEST:
+                raise ConfigError(f"a request of more than {MAX_REQUEST >> 20} MiB")
+            if not chunk:
                 break
     try:
         return _decode(bytes(data.partition(b"\n")[0]))

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Sequence
+from itertools import islice
 
 import trio
 
-from meshinfer.errors import ProtocolError
+from meshinfer.errors import MessageTooBig, ProtocolError
 from meshinfer.mesh.api import Mesh
 from meshinfer.model.detection import Event
 from meshinfer.model.ids import PeerId
@@ -26,7 +27,11 @@ EVERY = 0.05
 """Seconds between two batches of a peer: 20 messages a second at most, and the delay that a subscriber may notice."""
 
 WINDOW = 2000
-"""Newest events kept of each origin."""
+"""Newest events kept of each origin, at most."""
+
+MAX_WINDOW = 40_000
+MAX_WINDOWS = 400_000
+"""Detections kept of one origin, and of all (100 MB): beyond, the oldest events go, and the origins silent longest."""
 
 MAX_ORIGINS = 512
 MAX_BATCH = 1000
@@ -39,7 +44,8 @@ class Window:
 
     def __init__(self, first: int) -> None:
         self.first = first
-        self.events: deque[Event] = deque(maxlen=WINDOW)
+        self.events: deque[Event] = deque()
+        self.weight = 0
 
     @property
     def last(self) -> int:
@@ -49,16 +55,22 @@ class Window:
         """Append what is new. After a gap the window starts anew: what is before it can be fetched."""
         if first > self.last + 1:
             self.events.clear()
-            self.first = first
+            self.first, self.weight = first, 0
         for event in events[max(0, self.last + 1 - first) :]:
-            if len(self.events) == WINDOW:
-                self.first += 1
             self.events.append(event)
+            self.weight += _weight(event)
+            while len(self.events) > WINDOW or self.weight > MAX_WINDOW:
+                self.weight -= _weight(self.events.popleft())
+                self.first += 1
 
     def after(self, n: int, limit: int) -> list[Event]:
         """Events from n + 1, which must lie in the window."""
         start = n + 1 - self.first
-        return [self.events[i] for i in range(start, min(len(self.events), start + limit))]
+        return list(islice(self.events, start, start + limit))
+
+
+def _weight(event: Event) -> int:
+    return 1 + len(event.detections)
 
 
 class EventHub:
@@ -70,6 +82,7 @@ class EventHub:
         self._unsent: deque[Event] = deque()
         self._recorded = trio.Event()
         self._arrived = trio.Event()
+        self._appeared = trio.Event()
 
     @property
     def own_head(self) -> int:
@@ -92,15 +105,34 @@ class EventHub:
         events = unpack(batch.pack, origin)
         if not events or any(event.cursor.n != events[0].cursor.n + i for i, event in enumerate(events)):
             raise ProtocolError("events that do not follow each other")
+        if origin == self._own.origin:
+            raise ProtocolError("events in our own name")
         store, first = StoreId(origin, batch.pack.incarnation), events[0].cursor.n
-        window = self.windows.get(store)
-        if window is None:
-            if len(self.windows) >= MAX_ORIGINS:
-                self.windows.pop(next(s for s in self.windows if s != self._own))
-            window = self.windows[store] = Window(first)
+        before = self.store_of(origin)
+        if before is not None and store.incarnation < before.incarnation:
+            raise ProtocolError("events of a store that was lost")
+        window = self.windows.pop(before) if before is not None else None
+        if window is None or before != store:
+            window = Window(first)
+            self._appeared.set()
+            self._appeared = trio.Event()
+        self.windows[store] = window  # the last in order: heard of last
         window.extend(first, events)
+        self._make_room()
         self.counters["events_received"] += len(events)
         self._wake()
+
+    def store_of(self, origin: PeerId) -> StoreId | None:
+        """The store of `origin` that there is a window of: its newest."""
+        return next((store for store in self.windows if store.origin == origin), None)
+
+    def _make_room(self) -> None:
+        while len(self.windows) > MAX_ORIGINS or sum(w.weight for w in self.windows.values()) > MAX_WINDOWS:
+            del self.windows[next(store for store in self.windows if store != self._own)]
+
+    async def appeared(self) -> None:
+        """Wait for the first batch of a store."""
+        await self._appeared.wait()
 
     def _wake(self) -> None:
         self._arrived.set()
@@ -120,6 +152,9 @@ class EventHub:
             while self._unsent and self._unsent[0].cursor.n == batch[-1].cursor.n + 1 and len(batch) < MAX_BATCH:
                 batch.append(self._unsent.popleft())
             for pack in packs(self._own.incarnation, batch, MAX_ANNOUNCEMENT - 256):
-                await self._mesh.publish("events", encode(EventBatch(pack)))
-            self.counters["event_batches_sent"] += 1
-            await trio.sleep(EVERY)
+                try:
+                    await self._mesh.publish("events", encode(EventBatch(pack)))
+                    self.counters["event_batches_sent"] += 1
+                except MessageTooBig:  # hundreds of detections with labels of hundreds of bytes: it can be fetched
+                    self.counters["events_not_sent_live"] += len(pack.rows)
+                await trio.sleep(EVERY)

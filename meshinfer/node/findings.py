@@ -5,6 +5,7 @@ them go.
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from pathlib import Path
 
 import cv2
@@ -18,6 +19,7 @@ from meshinfer.mesh.api import Mesh, Stream
 from meshinfer.model.catalog import Entry
 from meshinfer.model.detection import Event
 from meshinfer.model.ids import JobId, PeerId
+from meshinfer.node.paging import by_size
 from meshinfer.node.replay import Found
 from meshinfer.store import EventLog, ResultKey, TaskTable, result_key
 from meshinfer.wire.codec import encode
@@ -37,7 +39,6 @@ from meshinfer.wire.messages import (
 PROTOCOL = "results"
 PATIENCE = 20.0
 CHUNK = 500
-TASKS_A_PAGE = 200
 MAX_MESSAGES = 1_000_000
 JPEG_BYTES = 190 * 1024
 
@@ -62,8 +63,9 @@ class Findings:
     async def of(self, peer: PeerId, ask: ResultsOf) -> AsyncGenerator[Finding, None]:
         """A peer's findings, ended by `ResultsEnd`. Raises MeshError or ProtocolError."""
         if peer == self._mesh.me:
-            async for finding in self._own(ask, with_pictures=True):
-                yield finding
+            async with aclosing(self._own(ask, with_pictures=True)) as findings:
+                async for finding in findings:
+                    yield finding
             return
         async with self._mesh.open(peer, PROTOCOL) as stream:
             await stream.send(encode(ask))
@@ -84,25 +86,25 @@ class Findings:
 
     async def _answer(self, stream: Stream) -> None:
         ask = read_results_of(await stream.receive() or b"")
-        async for message in self._own(ask, with_pictures=self._share_pixels):
-            if isinstance(message, Found):
-                for page in packs(message.incarnation, message.events, PAGE_TARGET):
-                    await stream.send(encode(Events(page)))
-            else:
-                await stream.send(encode(message))
+        async with aclosing(self._own(ask, with_pictures=self._share_pixels)) as findings:
+            async for message in findings:
+                if isinstance(message, Found):
+                    for page in packs(message.incarnation, message.events, PAGE_TARGET):
+                        await stream.send(encode(Events(page)))
+                else:
+                    await stream.send(encode(message))
 
     async def _own(self, ask: ResultsOf, *, with_pictures: bool) -> AsyncGenerator[Finding, None]:
         rows = await trio.to_thread.run_sync(self._tasks.of_job, ask.job)
-        for i in range(0, len(rows), TASKS_A_PAGE):
-            yield Tasks(
-                tuple(
-                    TaskReport(
-                        r.task, r.source, r.entry, r.content, r.state, r.analysed, r.detections, r.digest or "",
-                        (r.error or "")[:500],
-                    )
-                    for r in rows[i : i + TASKS_A_PAGE]
-                )
-            )  # fmt: skip
+        reports = (
+            TaskReport(
+                r.task, r.source, r.entry, r.content, r.state, r.analysed, r.detections, r.digest or "",
+                (r.error or "")[:500],
+            )
+            for r in rows
+        )  # fmt: skip
+        for page in by_size(reports, most=1000):
+            yield Tasks(page)
         gallery = Gallery({(r.source, r.entry): r.next_frame for r in rows if r.detections}, ask.pictures)
         after: ResultKey | None = None
         while True:

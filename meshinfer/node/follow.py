@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
+from contextlib import suppress
 
 import trio
 
@@ -10,7 +11,7 @@ from meshinfer.errors import ConfigError, MeshError, ProtocolError
 from meshinfer.model.ids import JobId, PeerId
 from meshinfer.model.verdict import Verdict
 from meshinfer.node.driver import Driver
-from meshinfer.node.questions import Questions
+from meshinfer.node.questions import PATIENCE, Questions
 from meshinfer.node.views import View, is_over, job_view
 from meshinfer.schedule.job import JobState
 from meshinfer.wire.messages import Ask
@@ -21,6 +22,9 @@ REFRESH = 0.2
 ASK_AGAIN = 2.0
 SILENCE = 5.0
 """Seconds that a finished job waits for connected peers that have not said whether they hold more of it."""
+
+LAST_WORD = 1.0
+"""Seconds that the last view waits for what each peer says in the end."""
 
 NOBODY = 10.0
 """Seconds after which a job that nobody takes up is given up on by whoever follows it; it stays published."""
@@ -43,14 +47,14 @@ class Follower:
             raise ConfigError(f"no job {text!r} is known here; `meshinfer jobs` lists those that are")
         return max(matches, key=lambda job: (job.born, job.id))
 
-    async def ask_all(self, ask: Ask) -> tuple[dict[PeerId, Verdict], dict[PeerId, str]]:
+    async def ask_all(self, ask: Ask, patience: float = PATIENCE) -> tuple[dict[PeerId, Verdict], dict[PeerId, str]]:
         """The verdict of every connected peer (guests run nothing), and who gave none, with the reason."""
         verdicts: dict[PeerId, Verdict] = {}
         missing: dict[PeerId, str] = {}
 
         async def one(peer: PeerId) -> None:
             try:
-                verdicts[peer] = await self._questions.ask(peer, ask)
+                verdicts[peer] = await self._questions.ask(peer, ask, patience)
             except (MeshError, ProtocolError) as e:
                 missing[peer] = str(e)
 
@@ -65,8 +69,11 @@ class Follower:
         return [peer for peer in here if peer not in state.peers or not state.peers[peer].guest]
 
     async def describe(self, job: JobState) -> View:
-        verdicts, missing = await self.ask_all(Ask(job=job.id))
-        view = job_view(self._driver.state, job, trio.current_time(), verdicts)
+        return await self._described(job, {}, PATIENCE)
+
+    async def _described(self, job: JobState, heard: dict[PeerId, Verdict], patience: float) -> View:
+        verdicts, missing = await self.ask_all(Ask(job=job.id), patience)
+        view = job_view(self._driver.state, job, trio.current_time(), {**heard, **verdicts})
         known = {m["peer"] for m in view["missing"]}
         view["missing"] += [
             {"peer": peer, "name": peer[-6:], "reason": why}
@@ -76,28 +83,54 @@ class Follower:
         return view
 
     async def follow(self, job: JobState) -> AsyncGenerator[View, None]:
-        """Views as they change. The last one is of a job that is over, or that nobody has taken up."""
-        asked = -ASK_AGAIN
+        """Views as they change. The last one is of a job that is over, or that nobody has taken up.
+
+        It holds a nursery: `node/closing.py`.
+        """
         verdicts: dict[PeerId, Verdict] = {}
         last: View | None = None
         over_since: float | None = None
-        while True:
-            now = trio.current_time()
-            unheard = [peer for peer in self._residents() if self._unsettled(verdicts, peer)]
-            if unheard and now - asked >= ASK_AGAIN:
-                verdicts, _ = await self.ask_all(Ask(job=job.id))
-                asked = now
-            view = job_view(self._driver.state, job, now, verdicts)
-            patience = NOBODY if view["state"] == "declined" else SILENCE if self._expects_more(job, verdicts) else 0.0
-            over_since = (over_since or now) if is_over(view) else None
-            if over_since is not None and now - over_since >= patience:
-                # Ask once more: the summary says why each peer ran or declined.
-                yield await self.describe(job)
-                return
-            if view != last:
-                last = view
-                yield view
-            await trio.sleep(REFRESH)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._keep_asking, job, verdicts)
+            while True:
+                now = trio.current_time()
+                view = job_view(self._driver.state, job, now, verdicts)
+                patience = (
+                    NOBODY if view["state"] == "declined" else SILENCE if self._expects_more(job, verdicts) else 0.0
+                )
+                if not is_over(view):
+                    over_since = None
+                elif over_since is None:
+                    over_since = now
+                if over_since is not None and now - over_since >= patience:
+                    break
+                if view != last:
+                    last = view
+                    yield view
+                await trio.sleep(REFRESH)
+            nursery.cancel_scope.cancel()
+        # Ask once more: the summary says why each peer ran or declined.
+        yield await self._described(job, verdicts, LAST_WORD)
+
+    async def _keep_asking(self, job: JobState, verdicts: dict[PeerId, Verdict]) -> None:
+        """Ask each peer until it knows the job. None waits for another's answer, nor does the view."""
+        asked: set[PeerId] = set()
+
+        async def one(peer: PeerId) -> None:
+            with suppress(MeshError, ProtocolError):
+                verdicts[peer] = await self._questions.ask(peer, Ask(job=job.id))
+            asked.discard(peer)
+
+        async with trio.open_nursery() as nursery:
+            while True:
+                residents = self._residents()
+                for gone in verdicts.keys() - set(residents):
+                    del verdicts[gone]
+                for peer in residents:
+                    if peer not in asked and self._unsettled(verdicts, peer):
+                        asked.add(peer)
+                        nursery.start_soon(one, peer)
+                await trio.sleep(ASK_AGAIN)
 
     def _unsettled(self, verdicts: dict[PeerId, Verdict], peer: PeerId) -> bool:
         return peer not in verdicts or verdicts[peer].verdict == "unknown"

@@ -1,4 +1,4 @@
-"""What comes in on the topics. Bad announcements are counted by their origin and go nowhere."""
+"""What comes in on the topics. Bad announcements are counted and go nowhere."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import trio
 from meshinfer.errors import ProtocolError
 from meshinfer.mesh.api import Mesh
 from meshinfer.node.events import EventHub
-from meshinfer.node.records import Records
+from meshinfer.node.records import Records, count
 from meshinfer.wire.messages import read_announcement, read_event_batch
 
 
@@ -23,6 +23,4 @@ async def listen(mesh: Mesh, records: Records, hub: EventHub, rejected: Counter[
                 await records.hear(sealed, age=0.0)
                 await trio.lowlevel.checkpoint()
         except ProtocolError as e:
-            rejected[f"{message.topic}: {e}"[:120]] += 1
-            if len(rejected) > 1000:
-                rejected.clear()
+            count(rejected, f"{message.topic}: {e}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import time
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
@@ -11,10 +10,13 @@ from pathlib import Path
 import trio
 
 from meshinfer.mesh.api import Mesh
+from meshinfer.model.ids import PeerId
 from meshinfer.node.driver import Driver
 from meshinfer.schedule.stimuli import RoomChanged
 
 CHECK_EVERY = 5.0
+GRACE = 3.0
+"""Seconds that a bootstrap peer may be away before it is said."""
 SAY_EVERY = 60.0
 LAG_EVERY = 0.1
 LAG_SAMPLES = 600
@@ -31,9 +33,11 @@ class Health:
         say: Callable[[str], None],
     ) -> None:
         self._home, self._reserve_mb, self._driver, self._mesh, self._say = home, reserve_mb, driver, mesh, say
-        self._bootstrap = {address.rpartition("/p2p/")[2] for address in bootstrap}
+        self._bootstrap = {PeerId(address.rpartition("/p2p/")[2]) for address in bootstrap}
         self._lags: deque[float] = deque(maxlen=LAG_SAMPLES)
         self._said: dict[str, float] = {}
+        self._strange: set[PeerId] = set()
+        """Bootstrap peers that are connected, and have not said who they are."""
 
     async def serve(self) -> None:
         async with trio.open_nursery() as nursery:
@@ -56,18 +60,30 @@ class Health:
             self._driver.feed(RoomChanged(room, why))
         if not room:
             self._say_now_and_then("disk", f"no tasks are started: {why}; free some disk")
+        elif self._said.pop("disk", None) is not None:
+            self._say("there is room on the disk again: tasks are started")
 
     def _check_peers(self) -> None:
-        for peer, unreached in sorted(self._mesh.unreached().items()):
-            # Those learned from records come and go as they like; `meshinfer status` lists them.
-            if unreached.seconds >= CHECK_EVERY and peer in self._bootstrap:
+        # Those learned from records come and go as they like; `meshinfer status` lists them.
+        away = {peer: u for peer, u in self._mesh.unreached().items() if peer in self._bootstrap}
+        for peer, unreached in sorted(away.items()):
+            if unreached.seconds >= GRACE:
                 self._say_now_and_then(
-                    peer, f"bootstrap peer {peer[-6:]} cannot be reached, trying on: {unreached.error}"
+                    peer,
+                    f"bootstrap peer {peer[-6:]}: {unreached.error}; is it up, with the same swarm key? trying on",
                 )
+        for peer in sorted(self._bootstrap & self._said.keys() - away.keys()):
+            del self._said[peer]
+            self._say(f"bootstrap peer {peer[-6:]}: connected")
+        strange = self._bootstrap & self._mesh.peers - self._driver.state.peers.keys()
+        for peer in sorted(strange & self._strange):  # at two looks: one that has just come may still say who it is
+            text = f"bootstrap peer {peer[-6:]} says nothing of this mesh: is it in one of another name?"
+            self._say_now_and_then(f"mesh of {peer}", text)
+        self._strange = strange
 
     def _say_now_and_then(self, about: str, text: str) -> None:
         """Once a minute for each matter."""
-        now = time.monotonic()
+        now = trio.current_time()
         if now - self._said.get(about, -SAY_EVERY) >= SAY_EVERY:
             if len(self._said) > 1000:
                 self._said.clear()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from meshinfer.errors import ConfigError
@@ -15,7 +15,10 @@ from meshinfer.errors import ConfigError
 def hold(home: Path) -> Iterator[None]:
     """Hold the folder for as long as the context; the kernel lets go however the process ends. Raises ConfigError."""
     path = home / "lock"
-    fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as e:
+        raise ConfigError(f"{home}: cannot be written: {e.strerror}; mend that, or use another --home") from None
     try:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -24,8 +27,9 @@ def hold(home: Path) -> Iterator[None]:
             raise ConfigError(
                 f"{home}: a node is running here already (pid {pid}); stop it, or start this one with another --home"
             ) from None
-        os.ftruncate(fd, 0)
-        os.write(fd, f"{os.getpid()}\n".encode())
+        with suppress(OSError):  # a full disk: the pid is only for the message above
+            os.ftruncate(fd, 0)
+            os.write(fd, f"{os.getpid()}\n".encode())
         yield
     finally:
         os.close(fd)

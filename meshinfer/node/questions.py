@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
 
 import trio
 
 from meshinfer.errors import MeshError, ProtocolError
 from meshinfer.media.catalog import Catalog
 from meshinfer.mesh.api import Mesh, Stream
-from meshinfer.model.catalog import Entry, Unreadable
 from meshinfer.model.ids import PeerId
 from meshinfer.model.job import JobOrder, job_id, read_order
 from meshinfer.model.verdict import Verdict
 from meshinfer.node.driver import Driver
+from meshinfer.node.paging import by_size
 from meshinfer.schedule import verdict
 from meshinfer.wire.codec import encode
 from meshinfer.wire.messages import (
@@ -28,9 +28,6 @@ from meshinfer.wire.messages import (
 
 ASK, CATALOG = "ask", "catalog"
 PATIENCE = 5.0
-PAGE = 200
-"""Entries a page: an entry is 1.5 KB at most, but for its labels."""
-
 MAX_PAGES = 10_000
 
 
@@ -55,11 +52,11 @@ class Questions:
         order = JobOrder(job_id(ask.spec, ask.model, nonce), ask.spec, ask.model, nonce, 0.0)
         return verdict.on_spec(state, read_order(order, self._mesh.me))
 
-    async def ask(self, peer: PeerId, ask: Ask) -> Verdict:
+    async def ask(self, peer: PeerId, ask: Ask, patience: float = PATIENCE) -> Verdict:
         """Raises MeshError or ProtocolError."""
         if peer == self._mesh.me:
             return self.answer(ask)
-        with trio.move_on_after(PATIENCE):
+        with trio.move_on_after(patience):
             async with self._mesh.open(peer, ASK) as stream:
                 await stream.send(encode(ask))
                 return read_verdict(await stream.receive() or b"")
@@ -92,11 +89,7 @@ class Questions:
         for page in self._pages():
             await stream.send(encode(page))
 
-    def _pages(self) -> list[CatalogPage]:
+    def _pages(self) -> Iterator[CatalogPage]:
         entries, unreadable = self._catalog.snapshot()
-        held: list[Entry] = list(entries.values())
-        bad: list[Unreadable] = list(unreadable.values())
-        return [
-            *(CatalogPage(tuple(held[i : i + PAGE])) for i in range(0, len(held), PAGE)),
-            *(CatalogPage((), tuple(bad[i : i + PAGE])) for i in range(0, len(bad), PAGE)),
-        ]
+        yield from (CatalogPage(page) for page in by_size(entries.values(), most=1000))
+        yield from (CatalogPage((), page) for page in by_size(unreadable.values(), most=1000))

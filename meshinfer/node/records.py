@@ -39,6 +39,15 @@ MAX_UNWRITTEN = 2000
 WRITE_EVERY = 0.05
 FULL_DISK_PAUSE = 1.0
 
+MAX_REASONS = 1000
+"""Different reasons that are counted: others choose the words."""
+
+
+def count(rejected: Counter[str], why: str) -> None:
+    """One more that was refused because of `why`."""
+    why = why[:120]
+    rejected[why if why in rejected or len(rejected) < MAX_REASONS else "other reasons"] += 1
+
 
 class Records:
     """The log with its store and its voice."""
@@ -53,6 +62,7 @@ class Records:
         self._table = RecordTable(db)
         self._to_state: deque[Fact] = deque()
         self._unwritten: list[Stored] = []
+        self._being_written = 0
         self._gone: list[Slot] = []
         self._to_announce: dict[Topic, deque[Record]] = {"peers": deque(), "jobs": deque()}
         self._work = trio.Event()
@@ -69,7 +79,7 @@ class Records:
             try:
                 record = unseal(row.data, mesh=self._mesh_name)
             except ProtocolError as e:
-                self.rejected[f"stored record: {e}"] += 1
+                count(self.rejected, f"stored record: {e}")
                 continue
             self._believe(record, now - max(0.0, wall - row.heard))
             await trio.lowlevel.checkpoint()
@@ -85,8 +95,7 @@ class Records:
     async def hear(self, sealed: bytes, age: float) -> bool:
         """Take in a record from another peer; whether it was news. Raises ProtocolError for one that is not genuine."""
         record = unseal(sealed, mesh=self._mesh_name)
-        while len(self._unwritten) >= MAX_UNWRITTEN:
-            self._room = trio.Event()
+        while len(self._unwritten) + self._being_written >= MAX_UNWRITTEN:
             self._work.set()
             await self._room.wait()
         return self._believe(record, trio.current_time() - age)
@@ -106,6 +115,8 @@ class Records:
             self._gone.extend(gone)
             jobs = frozenset(JobId(slot.key.partition("/")[0]) for slot in gone)
             self._driver.feed(StoreLost(record.origin, jobs))
+        if fate is Fate.FORKED:
+            count(self.rejected, "a record under a number that another has")
         if fate is not Fate.NEW:
             return False
         heard = time.time() - (trio.current_time() - born)
@@ -136,18 +147,21 @@ class Records:
         """Bring the store up to date with everything stated and heard so far."""
         facts = [self._to_state.popleft() for _ in range(len(self._to_state))]
         others, gone = self._unwritten, self._gone
-        self._unwritten, self._gone = [], []
-        self._room.set()
+        self._unwritten, self._gone, self._being_written = [], [], len(others)
         vector = {(store.origin, store.incarnation): n for store, n in self.log.vector().items()}
         try:
             records = await trio.to_thread.run_sync(self._write, facts, others, gone, vector)
         except StoreFull:
-            # Keep everything for later. What we cannot make durable we don't say: others must not see a number reused.
-            self._to_state.extendleft(reversed(facts))
-            self._unwritten, self._gone = others + self._unwritten, gone + self._gone
-            self._work.set()
+            # What we cannot make durable we don't say: others must not see a number reused.
+            self._put_back(facts, others, gone)
             await trio.sleep(FULL_DISK_PAUSE)
             return
+        except BaseException:  # cancelled before it began: the flush at the end takes it up
+            self._put_back(facts, others, gone)
+            raise
+        self._being_written = 0
+        self._room.set()
+        self._room = trio.Event()
         now = trio.current_time()
         for record in records:
             self.log.offer(record, now)
@@ -159,16 +173,24 @@ class Records:
             if record.kind in URGENT:
                 self.urgent.set()
 
+    def _put_back(self, facts: list[Fact], others: list[Stored], gone: list[Slot]) -> None:
+        """Nothing of this was written: keep it for later."""
+        self._to_state.extendleft(reversed(facts))
+        self._unwritten, self._gone, self._being_written = others + self._unwritten, gone + self._gone, 0
+        self._work.set()
+
     def _write(
         self, facts: list[Fact], others: list[Stored], gone: list[Slot], vector: dict[tuple[str, int], int]
     ) -> list[Record]:
         """In a worker thread."""
         (me, incarnation), mesh, sign = self.own, self._mesh_name, self._identity.sign
         first = self._table.next_seq(len(facts)) if facts else 0
-        records = [
-            seal(fact, mesh=mesh, origin=me, incarnation=incarnation, seq=first + i, sign=sign)
-            for i, fact in enumerate(facts)
-        ]
+        records = []
+        for seq, fact in enumerate(facts, first):
+            try:
+                records.append(seal(fact, mesh=mesh, origin=me, incarnation=incarnation, seq=seq, sign=sign))
+            except ProtocolError as e:  # too long to be a record: it stays unsaid, its number unused
+                count(self.rejected, f"own record: {e}")
         if records:
             vector[me, incarnation] = records[-1].seq
         wall = time.time()

@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from itertools import pairwise
 from typing import NamedTuple
 
 import trio
 
-from meshinfer.errors import MeshError
+from meshinfer.errors import MeshError, ProtocolError
 from meshinfer.mesh.api import Mesh, Stream
 from meshinfer.model.detection import Event
 from meshinfer.model.ids import PeerId
@@ -47,9 +48,10 @@ class EventArchive:
         # A cursor of a store that was lost: everything since is new. No cursor at all: only the head is wanted.
         return 0 if ask.after is not None else await trio.to_thread.run_sync(self._log.head)
 
-    async def chunks(self, ask: Replay) -> AsyncGenerator[list[Event], None]:
-        after = await self.start_of(ask)
-        until = min(ask.until or 2**62, await trio.to_thread.run_sync(self._log.head))
+    async def chunks(self, after: int, until: int | None = None) -> AsyncGenerator[list[Event], None]:
+        """Events after n = `after`, up to `until` or the present end of the log."""
+        head = await trio.to_thread.run_sync(self._log.head)
+        until = head if until is None else min(until, head)
         while after < until:
             chunk = await trio.to_thread.run_sync(lambda n=after: self._log.replay(n, limit=CHUNK, until=until))
             if not chunk:
@@ -60,7 +62,7 @@ class EventArchive:
     async def _answer(self, stream: Stream) -> None:
         ask = read_replay(await stream.receive() or b"")
         end = await self.start_of(ask)
-        async with aclosing(self.chunks(ask)) as chunks:
+        async with aclosing(self.chunks(end, ask.until)) as chunks:
             async for chunk in chunks:
                 end = chunk[-1].cursor.n
                 for page in packs(self.incarnation, chunk, PAGE_TARGET):
@@ -72,6 +74,7 @@ async def replay_from(mesh: Mesh, peer: PeerId, ask: Replay) -> AsyncGenerator[F
     """Pages of a peer's events, ended by its `Head`. Raises MeshError or ProtocolError."""
     async with mesh.open(peer, PROTOCOL) as stream:
         await stream.send(encode(ask))
+        incarnation, n = None, 0
         while True:
             with trio.move_on_after(PATIENCE) as waiting:
                 data = await stream.receive()
@@ -79,7 +82,13 @@ async def replay_from(mesh: Mesh, peer: PeerId, ask: Replay) -> AsyncGenerator[F
                 raise MeshError(f"peer {peer[-6:]} stopped answering")
             message = read_events(data or b"")
             if isinstance(message, Events):
-                yield Found(message.pack.incarnation, unpack(message.pack, peer))
+                numbers = [n, *(row.n for row in message.pack.rows)]
+                if incarnation not in (None, message.pack.incarnation) or any(b <= a for a, b in pairwise(numbers)):
+                    raise ProtocolError("events out of order")
+                if len(numbers) == 1:
+                    raise ProtocolError("a page without events")
+                incarnation, n = message.pack.incarnation, numbers[-1]
+                yield Found(incarnation, unpack(message.pack, peer))
                 continue
             yield message
             return

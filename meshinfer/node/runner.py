@@ -112,7 +112,9 @@ class Runner:
             return _outcome(row)
         found = self._find(start.entry.content)
         if found is None:
-            row = self._tasks.fail(task, "input", f"{start.entry.name} is gone", run=row.run)
+            row = self._tasks.fail(
+                task, "input", f"{start.entry.name} is gone: it was moved, changed or removed", run=row.run
+            )
             return _outcome(row)
         path, _ = found
         self._running[task] = _Running(start.job, row.run, row.analysed, row.detections, row.seconds, row.attempts)

@@ -2,11 +2,13 @@
 
 For each origin a task follows its log from a place: from the window of live events where the place is in it, else
 from the origin itself. When nothing comes it asks the origin now and then, so that a lost last batch is noticed
-too.
+too. An origin that goes away is waited for. One that was never connected (both behind a NAT) is heard through others:
+its events are told as they pass, and it is said what was missed.
 """
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -28,8 +30,11 @@ ASK_AGAIN = 3.0
 """Seconds without news after which the origin is asked whether there is any."""
 
 RETRY = 1.0
+UNREACHED = 5.0
+"""Seconds for which an origin that is heard but not connected is waited for: it may just be dialed."""
+
 SEEN = 100_000
-"""(task, frame) pairs remembered: a frame that two peers analysed is told once."""
+"""(task, frame) pairs remembered: a frame that two peers analysed, or one peer again with a new store, is told once."""
 
 BUFFER = 256
 
@@ -70,7 +75,8 @@ class Subscription:
         self._mesh, self._hub, self._archive = mesh, hub, archive
         self._wanted, self._ago, self._cursor = wanted, ago, cursor
         self._began = trio.current_time()
-        self._seen: OrderedDict[tuple[TaskId, int], PeerId] = OrderedDict()
+        self._passed = {store: window.last for store, window in hub.windows.items()}
+        self._seen: OrderedDict[tuple[TaskId, int], StoreId] = OrderedDict()
         self._send, self._receive = trio.open_memory_channel[Event | str](BUFFER)
         self._following: set[PeerId] = set()
 
@@ -82,9 +88,11 @@ class Subscription:
 
     async def serve(self) -> None:
         async with trio.open_nursery() as nursery, self._mesh.changes() as changes:
-            self._follow(self._mesh.me, nursery)
-            for peer in sorted(self._mesh.peers):
+            for peer in (self._mesh.me, *sorted(self._mesh.peers)):
                 self._follow(peer, nursery)
+            if self._cursor is not None:
+                self._follow(self._cursor.origin, nursery)
+            nursery.start_soon(self._follow_heard, nursery)
             async for change in changes:
                 if change.up:
                     self._follow(change.peer, nursery)
@@ -94,19 +102,29 @@ class Subscription:
             self._following.add(peer)
             nursery.start_soon(self._origin, peer)
 
+    async def _follow_heard(self, nursery: trio.Nursery) -> None:
+        while True:
+            for store in list(self._hub.windows):
+                self._follow(store.origin, nursery)
+            await self._hub.appeared()
+
     async def _origin(self, peer: PeerId) -> None:
         """Follow one origin's log."""
         at: StoreId | None = None
         n = 0
         if self._cursor is not None and self._cursor.origin == peer:
             at, n = StoreId(peer, self._cursor.incarnation), self._cursor.n
-        warned = False
+        began, met, warned = trio.current_time(), at is not None, False
         while True:
-            if at is not None and (window := self._hub.windows.get(at)) and window.first <= n + 1 <= window.last:
+            window = self._hub.windows.get(at) if at is not None else None
+            if window is not None and window.first <= n + 1 <= window.last:
                 for event in window.after(n, BUFFER):
                     await self._deliver(event)
                     n = event.cursor.n
+                if n >= window.last:
+                    await self._news(at, n, n, ASK_AGAIN)
                 continue
+            beyond = window.last if window is not None else 0.0
             ask = (
                 Replay(ago=self._ago + trio.current_time() - self._began)
                 if at is None
@@ -122,21 +140,48 @@ class Subscription:
                         for event in page.events:
                             await self._deliver(event)
                             n = event.cursor.n
-                warned = False
+                met, warned = True, False
+                patience = ASK_AGAIN
             except (MeshError, ProtocolError) as e:
-                if not warned and peer in self._mesh.peers:
+                beyond, patience = math.inf, RETRY
+                away = peer not in self._mesh.peers
+                if away and not n and self._hub.store_of(peer) is None:
+                    self._following.discard(peer)  # nothing ever came from it: followed anew when it does
+                    return
+                if away and not met:
+                    if trio.current_time() - began >= UNREACHED:
+                        at, n = await self._as_it_passes(peer, at, n)
+                elif not warned:
                     warned = True
                     await self._send.send(f"events of peer {peer[-6:]} cannot be fetched now ({e}); trying on")
-                await trio.sleep(RETRY)
-                continue
-            await self._news(at, n)
+            await self._news(at, n, beyond, patience)
 
-    async def _news(self, at: StoreId | None, n: int) -> None:
-        """Wait until the window of `at` holds something after n, or it is time to ask."""
-        with trio.move_on_after(ASK_AGAIN):
+    async def _as_it_passes(self, peer: PeerId, at: StoreId | None, n: int) -> tuple[StoreId | None, int]:
+        """Where to go on with an origin that only others are connected to."""
+        store = self._hub.store_of(peer)
+        if store is None:
+            return at, n
+        first, last = self._hub.windows[store].first, self._hub.windows[store].last
+        if at is None:
+            await self._send.send(f"peer {peer[-6:]} is not connected: its events are told as they pass by")
+            return store, max(first - 1, self._passed.get(store, 0))
+        if store != at:
+            return store, first - 1
+        if n + 1 < first <= last:
+            await self._send.send(f"{first - 1 - n} events of peer {peer[-6:]} were missed: it is not connected")
+            return store, first - 1
+        return at, n
+
+    async def _news(self, at: StoreId | None, n: int, beyond: float, patience: float) -> None:
+        """Wait until the window of `at` goes on after n or reaches past `beyond` (there is a gap), `patience` at most.
+
+        What it held already when the origin was asked is no news: were it, an origin that announces events which it
+        does not have would keep us asking.
+        """
+        with trio.move_on_after(patience):
             while True:
-                window = self._hub.windows.get(at) if at else None
-                if window is not None and window.last > n:
+                window = self._hub.windows.get(at) if at is not None else None
+                if window is not None and (window.first <= n + 1 <= window.last or window.last > max(n, beyond)):
                     return
                 await self._hub.arrived()
 
@@ -147,17 +192,19 @@ class Subscription:
                     yield page
             return
         end = await self._archive.start_of(ask)
-        async with aclosing(self._archive.chunks(ask)) as chunks:
+        async with aclosing(self._archive.chunks(end)) as chunks:
             async for chunk in chunks:
                 end = chunk[-1].cursor.n
                 yield Found(self._archive.incarnation, tuple(chunk))
         yield Head(self._archive.incarnation, end)
 
     async def _deliver(self, event: Event) -> None:
-        key = (event.task, event.frame)
-        if self._seen.setdefault(key, event.peer) != event.peer:
+        kept = self._wanted(event)
+        if kept is None:
+            return
+        store = StoreId(event.peer, event.cursor.incarnation)
+        if self._seen.setdefault((event.task, event.frame), store) != store:
             return
         if len(self._seen) > SEEN:
             self._seen.popitem(last=False)
-        if (kept := self._wanted(event)) is not None:
-            await self._send.send(kept)
+        await self._send.send(kept)

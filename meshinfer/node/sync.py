@@ -10,22 +10,30 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable
 
 import trio
 
 from meshinfer.errors import MeshError, ProtocolError
 from meshinfer.mesh.api import Mesh, Stream
 from meshinfer.model.ids import PeerId
-from meshinfer.node.records import Records
+from meshinfer.node.paging import by_size
+from meshinfer.node.records import Records, count
 from meshinfer.schedule.log import StoreId
 from meshinfer.wire.codec import encode
-from meshinfer.wire.messages import MAX_VECTOR, PAGE_TARGET, Aged, Complete, Have, Page, Upto, Vector, read_sync
+from meshinfer.wire.messages import MAX_VECTOR, Complete, Have, Page, Upto, Vector, read_sync
 
 PROTOCOL = "sync"
 EVERY = 5.0
+PUSH_AFTER = 0.25
+"""Seconds after which what people wait for is pushed besides the gossip: by then it has mostly arrived, and the push costs
+little; had it been at once, the two would have been in each other's way."""
+
 PATIENCE = 30.0
 """Seconds for one whole sync."""
+
+MAX_PUSHED = 16
+"""Neighbours that are told at once of what people wait for. They tell theirs."""
 
 MAX_PAGES = 2000
 """Pages a peer may send in one sync: 200 MB, far above any honest backlog."""
@@ -34,38 +42,57 @@ MAX_PAGES = 2000
 class Sync:
     def __init__(self, mesh: Mesh, records: Records, rejected: Counter[str], rng: random.Random) -> None:
         self._mesh, self._records, self._rejected, self._rng = mesh, records, rejected, rng
+        self._under_way: set[PeerId] = set()
+        self._again: set[PeerId] = set()
         mesh.serve(PROTOCOL, self._answer)
 
     async def serve(self) -> None:
         async with trio.open_nursery() as nursery, self._mesh.changes() as changes:
-            nursery.start_soon(self._push_urgent)
-            nursery.start_soon(self._every_so_often)
+
+            def start(peer: PeerId) -> None:
+                """One sync with a peer at a time; none waits for another peer, which may be frozen."""
+                if peer in self._under_way:
+                    self._again.add(peer)
+                else:
+                    self._under_way.add(peer)
+                    nursery.start_soon(self._try, peer)
+
+            nursery.start_soon(self._push_urgent, start)
+            nursery.start_soon(self._every_so_often, start)
             for peer in sorted(self._mesh.peers):
-                nursery.start_soon(self._try, peer)
+                start(peer)
             async for change in changes:
                 # Both sides know of the connection: one of them asks.
                 if change.up and self._mesh.me < change.peer:
-                    nursery.start_soon(self._try, change.peer)
+                    start(change.peer)
 
-    async def _every_so_often(self) -> None:
+    async def _every_so_often(self, start: Callable[[PeerId], None]) -> None:
         while True:
             await trio.sleep(EVERY * self._rng.uniform(0.8, 1.2))
-            if peers := sorted(self._mesh.peers):
-                await self._try(self._rng.choice(peers))
+            if peers := sorted(self._mesh.peers - self._under_way):
+                start(self._rng.choice(peers))
 
-    async def _push_urgent(self) -> None:
+    async def _push_urgent(self, start: Callable[[PeerId], None]) -> None:
         while True:
             await self._records.urgent.wait()
+            await trio.sleep(PUSH_AFTER)
             self._records.urgent = trio.Event()
-            async with trio.open_nursery() as nursery:
-                for peer in sorted(self._mesh.peers)[:16]:
-                    nursery.start_soon(self._try, peer)
+            peers = sorted(self._mesh.peers)
+            for peer in self._rng.sample(peers, min(MAX_PUSHED, len(peers))):
+                start(peer)
 
     async def _try(self, peer: PeerId) -> None:
         try:
-            await self.with_peer(peer)
-        except (MeshError, ProtocolError, trio.TooSlowError) as e:
-            self._rejected[f"sync: {e}"[:120]] += 1
+            while True:
+                self._again.discard(peer)
+                try:
+                    await self.with_peer(peer)
+                except (MeshError, ProtocolError, trio.TooSlowError) as e:
+                    count(self._rejected, f"sync: {str(e) or 'too slow'}")
+                if peer not in self._again:
+                    return
+        finally:
+            self._under_way.discard(peer)
 
     async def with_peer(self, peer: PeerId) -> None:
         """Raises MeshError, ProtocolError or trio.TooSlowError; what has arrived by then is kept."""
@@ -76,13 +103,15 @@ class Sync:
                 await self._give(stream, theirs)
 
     async def _answer(self, stream: Stream) -> None:
-        with trio.fail_after(PATIENCE):
+        with trio.move_on_after(PATIENCE) as patience:
             data = await stream.receive()
             message = read_sync(data or b"")
             if not isinstance(message, Have):
                 raise ProtocolError("a sync that does not begin with a vector")
             await self._give(stream, message.vector)
             await self._take(stream)
+        if patience.cancelled_caught:
+            raise MeshError("a sync that took too long")
 
     def _vector(self) -> Vector:
         vector = self._records.log.vector()
@@ -90,8 +119,9 @@ class Sync:
 
     async def _give(self, stream: Stream, theirs: Vector) -> None:
         mine = self._vector()  # taken before the records: what comes in between is not promised
-        for page in pages(self._records.aged({StoreId(u.origin, u.incarnation): u.n for u in theirs})):
-            await stream.send(encode(page))
+        lacking = self._records.aged({StoreId(u.origin, u.incarnation): u.n for u in theirs})
+        for page in by_size(lacking, most=1000):
+            await stream.send(encode(Page(page)))
         await stream.send(encode(Complete(mine)))
 
     async def _take(self, stream: Stream) -> Vector:
@@ -110,17 +140,3 @@ class Sync:
                 case _:
                     raise ProtocolError("a vector in the middle of a sync")
         raise ProtocolError("a sync without end")
-
-
-def pages(records: Iterable[Aged]) -> Iterator[Page]:
-    """Records in frames of bounded size."""
-    page: list[Aged] = []
-    size = 0
-    for record in records:
-        page.append(record)
-        size += len(record.sealed) + 16
-        if size >= PAGE_TARGET or len(page) >= 1000:
-            yield Page(tuple(page))
-            page, size = [], 0
-    if page:
-        yield Page(tuple(page))

@@ -37,6 +37,8 @@ class JobState:
     """Local time of its publishing, as far as it is known: expiry counts from it."""
     heard: float
     """Local time at which this peer took it up: waiting for others counts from it."""
+    late: bool
+    """Others may have been at it before this peer heard of it."""
     cancelled: str | None = None
     mine: dict[TaskId, Mine] = field(default_factory=dict)
     ready: deque[TaskId] = field(default_factory=deque)
@@ -53,7 +55,7 @@ class JobState:
     """Task ids of each peer's claim."""
     unsaid: list[Outcome] = field(default_factory=list)
     """Outcomes of ours that are no record yet."""
-    unsaid_since: float | None = None
+    outcomes_due: float | None = None
     manifest_due: float | None = None
     manifest_said: float = -math.inf
     claim_due: float | None = None
@@ -77,6 +79,10 @@ class JobState:
     @property
     def expires_at(self) -> float:
         return self.born + (self.info.spec.expires if self.info.spec else 0.0)
+
+    def due(self) -> list[float]:
+        """When something is to be said about our part."""
+        return [at for at in (self.outcomes_due, self.claim_due, self.manifest_due) if at is not None]
 
     def is_open(self, now: float) -> bool:
         """Whether tasks may be started."""

@@ -9,8 +9,9 @@ The vector says, for each store, "I hold every live record up to n". Rule: n mov
   - to the sender's n, when a sync has delivered everything the sender holds up to there; never past the highest
     record of that store that was itself seen, so a neighbour's word alone neither invents stores nor closes a log.
 A record heard ahead of its prefix is used at once and does not move n; were n moved past a gap, the gap would never be
-filled. Superseded records never travel: whoever holds the slot's winner needs no loser. A store without live records
-is left out of the vector: its peer has a newer one, and all it said is superseded.
+filled. Superseded records never travel: whoever holds the slot's winner needs no loser. What outlives its origin (a
+job, a cancel) travels even ahead of its prefix: the origin may be gone, and with it the last who could close the gap.
+A store without live records is left out of the vector: its peer has a newer one, and all it said is superseded.
 """
 
 from __future__ import annotations
@@ -129,9 +130,11 @@ class RecordLog:
         out: list[Held] = []
         for store in sorted(self._complete):
             mine, have = self._complete[store], theirs.get(store, 0)
-            if have < mine:
-                slots = self._by_store[store]
-                out.extend(self._live[slots[seq]] for seq in sorted(slots) if have < seq <= mine)
+            if have >= mine and not self._ahead.get(store):
+                continue
+            slots = self._by_store[store]
+            told = (n for n in slots if have < n and (n <= mine or slots[n].kind not in BOUND_TO_STORE))
+            out.extend(self._live[slots[n]] for n in sorted(told))
         return out
 
     def drop(self, slot: Slot) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Literal
 
 from msgspec import Struct
@@ -47,32 +48,26 @@ def progress(state: ScheduleState, job: JobState, now: float) -> Progress:
     held = dict(job.held)
     tasks: set[TaskId] = set().union(*held.values()) if held else set()
     winners: dict[TaskId, PeerId] = {}
-    failed = 0
+    open_tasks: set[TaskId] = set()
     for task in sorted(tasks):
         if (canonical := job.canonical(task)) is not None:
             winners[task] = canonical[0]
-        elif job.is_over(task):
-            failed += 1
-    working = {
-        task: peer for peer, claimed in sorted(job.working.items()) if state.live(peer) for task in sorted(claimed)
-    }
-    running = {task for task in working if task not in winners}
-    if job.cancelled is None:
-        running |= job.running
+        elif not job.is_over(task):
+            open_tasks.add(task)
+    failed = len(tasks) - len(winners) - len(open_tasks)
+    running = open_tasks & job.running.union(*(by for peer, by in job.working.items() if state.live(peer)))
     shares = {peer: _share(job, peer, held[peer], state) for peer in sorted(held)}
-    left = tasks - winners.keys()
-    pending = len(left) - failed - len(running & left)
     present = {state.me, *state.connected}
-    missing = tuple(peer for peer in sorted(held) if peer not in present and any(t in left for t in held[peer]))
-    counted = _counted(job, winners, shares)
+    missing = tuple(peer for peer in sorted(held) if peer not in present and held[peer] & open_tasks)
+    counted = _counted(job, winners, shares, held)
     return Progress(
-        _stage(job, tasks, len(winners) + failed, running, missing, held, now),
+        _stage(job, tasks, open_tasks, running, held, missing, now),
         len(tasks),
         len(winners),
         failed,
         len(running),
-        0 if job.cancelled is not None else max(0, pending),
-        sum(page.frames for pages in job.manifests.values() for n, page in pages.items() if n < page.pages),
+        0 if job.cancelled is not None else len(open_tasks) - len(running),
+        _expected(shares, held),
         counted[0],
         counted[1],
         shares,
@@ -84,21 +79,21 @@ def progress(state: ScheduleState, job: JobState, now: float) -> Progress:
 def _stage(
     job: JobState,
     tasks: set[TaskId],
-    over: int,
+    open_tasks: set[TaskId],
     running: set[TaskId],
-    missing: tuple[PeerId, ...],
     held: dict[PeerId, frozenset[TaskId]],
+    missing: tuple[PeerId, ...],
     now: float,
 ) -> Stage:
     if job.cancelled is not None:
         return "cancelled"
-    if tasks and over == len(tasks):
+    if tasks and not open_tasks:
         return "done"
     if not job.is_open(now):
         return "expired"
     if not tasks:
         return "waiting"
-    reachable = [peer for peer, mine in held.items() if peer not in missing and mine]
+    reachable = any(peer not in missing and mine & open_tasks for peer, mine in held.items())
     return "running" if running or reachable else "waiting"
 
 
@@ -125,13 +120,24 @@ def _share(job: JobState, peer: PeerId, mine: frozenset[TaskId], state: Schedule
     )
 
 
-def _counted(job: JobState, winners: dict[TaskId, PeerId], shares: dict[PeerId, Share]) -> tuple[int, int]:
+def _expected(shares: dict[PeerId, Share], held: dict[PeerId, frozenset[TaskId]]) -> int:
+    """Frames in all, as far as the containers tell, copies counted once: exact where a peer's entries are alike."""
+    copies = Counter(task for tasks in held.values() for task in tasks)
+    return round(sum(shares[p].frames * sum(1 / copies[t] for t in held[p]) / len(held[p]) for p in held if held[p]))
+
+
+def _counted(
+    job: JobState,
+    winners: dict[TaskId, PeerId],
+    shares: dict[PeerId, Share],
+    held: dict[PeerId, frozenset[TaskId]],
+) -> tuple[int, int]:
     """Frames and detections, a task that two peers did counted once."""
     frames = sum(share.analysed for share in shares.values())
     detections = sum(share.detections for share in shares.values())
     for task, winner in winners.items():
         for peer, outcome in job.outcomes[task].items():
-            if peer != winner:
+            if peer != winner and task in held.get(peer, ()):
                 frames -= outcome.frames
                 detections -= outcome.detections
     return frames, detections

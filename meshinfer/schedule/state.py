@@ -4,7 +4,7 @@ Rule 1: everything that decides lives here; `handle` never awaits, logs, reads a
 order in it comes from a set. Rule 2: facts come from records alone, our own included. Rule 3: gossip may lose,
 repeat and reorder, so every stimulus may come twice, late, or never; whatever depends on one has a deadline.
 
-A task of ours goes pending -> running -> ended. While it is pending, `_choose` looks at it whenever something it
+A task of ours goes pending -> running -> ended. While it is pending, `choose` looks at it whenever something it
 depends on changes (a manifest, an outcome, a peer, a deadline) and says: start, wait, stand by, or leave it (done
 elsewhere).
 """
@@ -14,7 +14,6 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
 
 from meshinfer.model.catalog import SourceSummary
 from meshinfer.model.facts import MAX_OUTCOMES, Cancel, Claim, Fact, Manifest, Outcome, Outcomes, PeerFact
@@ -22,29 +21,16 @@ from meshinfer.model.ids import ContentId, JobId, ModelDigest, PeerId, TaskId
 from meshinfer.model.job import JobInfo, JobOrder, JobSpec, read_order
 from meshinfer.schedule import reports
 from meshinfer.schedule import stimuli as st
+from meshinfer.schedule.choice import PROMPT, View, choose
+from meshinfer.schedule.early import Early, OfJob
 from meshinfer.schedule.holdings import Holdings
 from meshinfer.schedule.job import JobState, Mine
-from meshinfer.schedule.rank import ranked
-from meshinfer.schedule.sketch import may_hold
-
-SETTLE = 1.0
-"""Seconds that a task waits for the manifests of peers that may hold a copy. A manifest takes tens of milliseconds."""
-
-PROMPT = 0.25
-CATCH_UP = 2.0
-"""A job that was older than PROMPT when it reached this peer is joined late: others may be at work, and the records of
-one sync come in no order of time. CATCH_UP seconds later every claim of what they had begun has come."""
-
-GRACE = 10.0
-"""Seconds after its connection broke during which a peer still counts: a flap or a restart moves no work."""
+from meshinfer.schedule.presence import Presence
 
 SAY_OUTCOMES = 0.25
 SAY_CLAIM = 1.0
 SAY_MANIFEST = 1.0
 """Seconds between records of a kind for one job: progress is for people, and gossip carries 5 messages a second."""
-
-MAX_EARLY = 10_000
-"""Facts kept for jobs that are not known yet."""
 
 WINDOW = 32
 """Tasks handed to the engine at a time: enough that single images keep every core busy."""
@@ -53,14 +39,6 @@ WINDOW = 32
 def unknown_classes(spec: JobSpec, classes: Sequence[str]) -> list[str]:
     """Classes that a job asks for and a model does not know."""
     return [name for name in spec.detect.classes if name not in classes]
-
-
-class Choice(NamedTuple):
-    start: bool
-    until: float = math.inf
-    """Look again then, at the latest."""
-    stands_by: PeerId | None = None
-    over: bool = False
 
 
 class ScheduleState:
@@ -73,11 +51,7 @@ class ScheduleState:
         self.cancels: dict[JobId, Cancel] = {}
         self.peers: dict[PeerId, PeerFact] = {}
         self.sources: dict[PeerId, dict[str, SourceSummary]] = {}
-        self.connected: set[PeerId] = set()
-        self.left: dict[PeerId, float] = {}
-        """When their connection broke."""
-        self.expected: dict[PeerId, float] = {}
-        """Peers that were first heard of then and never met: this peer, or they, may just have started."""
+        self.presence = Presence()
         self.holdings = Holdings()
         self.classes: dict[ModelDigest, tuple[str, ...]] = {}
         self.room, self.no_room = True, ""
@@ -86,9 +60,12 @@ class ScheduleState:
         """When the waiting tasks of a job are looked at again, at the latest."""
         self._active: dict[JobId, None] = {}
         """Jobs that have tasks to start or something to say, in the order in which they came to have."""
-        self._early: dict[JobId, list[tuple[PeerId, Manifest | Claim | Outcomes]]] = {}
-        self._early_facts = 0
+        self._early = Early()
         self._turn = 0
+
+    @property
+    def connected(self) -> set[PeerId]:
+        return self.presence.connected
 
     # ---- stimuli -----------------------------------------------------------------------------------------------------
 
@@ -102,16 +79,10 @@ class ScheduleState:
                 for job_id in sorted(jobs & self.jobs.keys()):
                     self._forget(self.jobs[job_id], origin)
             case st.Connected(peer):
-                counted = self._counts(peer)
-                self.connected.add(peer)
-                self.left.pop(peer, None)
-                self.expected.pop(peer, None)
-                if not counted:
+                if self.presence.up(peer, now):
                     self._reconsider_all()
             case st.Disconnected(peer):
-                if peer in self.connected:
-                    self.connected.discard(peer)
-                    self.left[peer] = now
+                self.presence.down(peer, now)
             case st.CatalogChanged():
                 self._catalog(stimulus, now)
             case st.ModelsChanged(classes):
@@ -128,25 +99,21 @@ class ScheduleState:
                 self.room, self.no_room = room, why
             case st.Tick():
                 pass
-        self._expire_absences(now)
+        if self.presence.expire(now):
+            self._reconsider_all()
         self._look_again(now)
         self._start(now, out)
         for active in [self.jobs[job_id] for job_id in self._active]:
             self._say(active, now, out)
-            if not (active.ready or active.running or self._due(active)):
+            if not (active.ready or active.running or active.due()):
                 del self._active[active.id]
         return out
 
     def next_deadline(self) -> float | None:
         """When `handle(Tick())` has something to do."""
-        times = list(self._look_at.values())
-        times += [since + GRACE for since in (*self.left.values(), *self.expected.values())]
-        for job_id in self._active:
-            times += self._due(self.jobs[job_id])
+        times = [*self._look_at.values(), *self.presence.deadlines()]
+        times += [at for job_id in self._active for at in self.jobs[job_id].due()]
         return min(times, default=None)
-
-    def _due(self, job: JobState) -> list[float]:
-        return [t for t in (job.manifest_due, job.claim_due, self._outcomes_due(job)) if t is not None]
 
     def _touch(self, job: JobState) -> None:
         self._active[job.id] = None
@@ -169,17 +136,17 @@ class ScheduleState:
                 if job := self.jobs.get(fact.job):
                     self._of_job(job, origin, fact, now)
                 else:
-                    self._keep_early(fact.job, origin, fact)
+                    self._early.keep(origin, fact)
 
     def _peer(self, peer: PeerId, fact: PeerFact, now: float) -> None:
         before = self.peers.get(peer)
         self.peers[peer] = fact
-        if before is None and not fact.guest and not self.live(peer):
-            self.expected[peer] = now
+        if before is None and not fact.guest and peer != self.me:
+            self.presence.introduced(peer, now)
         if before is None or before.cores != fact.cores:
             self._reconsider_all()  # ranks change: two peers that saw different weights may each wait for the other
 
-    def _of_job(self, job: JobState, origin: PeerId, fact: Manifest | Claim | Outcomes, now: float) -> None:
+    def _of_job(self, job: JobState, origin: PeerId, fact: OfJob, now: float) -> None:
         match fact:
             case Manifest():
                 before, complete = job.held.get(origin, frozenset()), job.manifest_complete(origin)
@@ -206,22 +173,14 @@ class ScheduleState:
         job.waiting |= pending.difference(job.ready)
         self._reconsider(job)
 
-    def _keep_early(self, job: JobId, origin: PeerId, fact: Manifest | Claim | Outcomes) -> None:
-        """A fact that outran its job: the order in which records come is nobody's promise."""
-        self._early.setdefault(job, []).append((origin, fact))
-        self._early_facts += 1
-        while self._early_facts > MAX_EARLY:
-            self._early_facts -= len(self._early.pop(next(iter(self._early))))
-
     def _job(self, origin: PeerId, order: JobOrder, born: float, now: float, out: list[st.Effect]) -> None:
         if order.id in self.jobs:
             return
-        job = self.jobs[order.id] = JobState(read_order(order, origin), born, now)
+        late = now > born + PROMPT or self.presence.newest > born
+        job = self.jobs[order.id] = JobState(read_order(order, origin), born, now, late)
         if order.id in self.cancels:
             self._cancel(job, now, out)
-        early = self._early.pop(order.id, [])
-        self._early_facts -= len(early)
-        for peer, fact in early:
+        for peer, fact in self._early.take(order.id):
             self._of_job(job, peer, fact, now)
         self._match(job, list(self.holdings.copies), now)
 
@@ -311,40 +270,10 @@ class ScheduleState:
 
     def live(self, peer: PeerId) -> bool:
         """Connected, or so a moment ago."""
-        return peer == self.me or peer in self.connected or peer in self.left
+        return peer == self.me or self.presence.live(peer)
 
-    def _counts(self, peer: PeerId) -> bool:
-        """Whether work may be left to this peer."""
-        return self.live(peer) or peer in self.expected
-
-    def _weights(self) -> dict[PeerId, int]:
-        return {peer: fact.cores for peer, fact in self.peers.items()}
-
-    def _choose(self, job: JobState, mine: Mine, now: float, weights: dict[PeerId, int]) -> Choice:
-        task, spec = mine.task, job.info.spec
-        assert spec is not None
-        if spec.scope == "every":
-            return Choice(start=True)
-        outcomes = job.outcomes.get(task, {})
-        if any(o.done for o in outcomes.values()):
-            return Choice(start=False, over=True)
-        at_work = [peer for peer, tasks in job.claimed(self.me) if task in tasks and peer not in outcomes]
-        for peer in at_work:
-            if self._counts(peer):
-                return Choice(start=False, stands_by=peer)
-        late = job.heard > job.born + PROMPT
-        settled = job.heard + (CATCH_UP if late else SETTLE)
-        if now < settled and (late or any(self._may_claim(job, peer, mine) for peer in self.sources)):
-            return Choice(start=False, until=settled)
-        others = [peer for peer in job.holders(task) if peer not in outcomes and self._counts(peer)]
-        first = ranked(task, {self.me, *others}, weights)[0]
-        return Choice(start=True) if first == self.me else Choice(start=False, stands_by=first)
-
-    def _may_claim(self, job: JobState, peer: PeerId, mine: Mine) -> bool:
-        """Whether a manifest that names this task may still come from `peer`."""
-        if peer == self.me or not self._counts(peer) or job.manifest_complete(peer):
-            return False
-        return any(may_hold(source.sketch, mine.entry.content) for source in self.sources.get(peer, {}).values())
+    def _view(self) -> View:
+        return View(self.me, self.presence, self.sources, {peer: fact.cores for peer, fact in self.peers.items()})
 
     def _reconsider(self, job: JobState, tasks: frozenset[TaskId] | None = None) -> None:
         """Look at these waiting tasks of the job again, or at all of them."""
@@ -363,19 +292,10 @@ class ScheduleState:
             del self._look_at[job_id]
             self._reconsider(self.jobs[job_id])
 
-    def _expire_absences(self, now: float) -> None:
-        gone = False
-        for absent in (self.left, self.expected):
-            for peer in [peer for peer, since in absent.items() if since + GRACE <= now]:
-                del absent[peer]
-                gone = True
-        if gone:
-            self._reconsider_all()
-
     def _start(self, now: float, out: list[st.Effect]) -> None:
         """Fill the window, a task of each job in turn."""
         jobs = [self.jobs[job_id] for job_id in self._active if self.jobs[job_id].ready]
-        weights: dict[PeerId, int] | None = None
+        view: View | None = None
         while jobs:
             self._turn += 1
             job = jobs[self._turn % len(jobs)]
@@ -388,8 +308,8 @@ class ScheduleState:
             if mine is None or mine.status != "pending":
                 job.ready.popleft()
                 continue
-            weights = self._weights() if weights is None else weights
-            choice = self._choose(job, mine, now, weights)
+            view = self._view() if view is None else view
+            choice = choose(job, mine, now, view)
             if choice.start and (not self.room or len(self.running) >= self.window):
                 jobs.remove(job)  # its turn comes when there is room
                 continue
@@ -427,7 +347,7 @@ class ScheduleState:
         self._end(job, mine)
         self._owe_claim(job, now)
         job.unsaid.append(outcome)
-        job.unsaid_since = now if job.unsaid_since is None else job.unsaid_since
+        job.outcomes_due = now + SAY_OUTCOMES if job.outcomes_due is None else job.outcomes_due
 
     def _end(self, job: JobState, mine: Mine) -> None:
         own = job.outcomes.get(mine.task, {}).get(self.me)
@@ -450,21 +370,19 @@ class ScheduleState:
 
     # ---- what we state -----------------------------------------------------------------------------------------------
 
-    def _outcomes_due(self, job: JobState) -> float | None:
-        return None if job.unsaid_since is None else job.unsaid_since + SAY_OUTCOMES
-
     def _say(self, job: JobState, now: float, out: list[st.Effect]) -> None:
         idle = not job.running and not job.ready
-        due = self._outcomes_due(job)
-        if due is not None and (due <= now or idle or len(job.unsaid) >= MAX_OUTCOMES):
+        if job.unsaid and idle:
+            job.claim_due = now
+        # The order matters to whoever holds copies: what we no longer work on is known to have ended, and who weighs
+        # our manifest knows already what we are at work on.
+        claims = job.claim_due is not None and job.claim_due <= now
+        if job.outcomes_due is not None and (job.outcomes_due <= now or claims or len(job.unsaid) >= MAX_OUTCOMES):
             out.extend(map(st.State, reports.outcomes(job)))
-            job.unsaid, job.unsaid_since = [], None
-            if idle:
-                job.claim_due = now
-        if job.claim_due is not None and job.claim_due <= now:
+            job.unsaid, job.outcomes_due = [], None
+        if claims:
             job.claim_due, job.claim_said = None, now
             out.append(st.State(reports.claim(job, now)))
-        # Last, so that whoever weighs this manifest knows already what we are at work on.
         if job.manifest_due is not None and job.manifest_due <= now:
             job.manifest_due, job.manifest_said = None, now
             out.extend(map(st.State, reports.manifest(job, self.me, scanned=self.holdings.scanned)))

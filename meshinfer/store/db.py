@@ -93,7 +93,7 @@ class Database:
             elif self.path.stat().st_size <= CHECKED_AT_OPEN:
                 found = t.execute("PRAGMA quick_check(1)").fetchone()[0]
                 if found != "ok":
-                    raise StoreError(_damaged(self.path, found))
+                    raise StoreError(_damaged(self.path, str(found).splitlines()[-1]))
         made = self.get_meta("incarnation")
         if made is None or not made.isdecimal():
             raise StoreError(_damaged(self.path, "its incarnation is missing"))

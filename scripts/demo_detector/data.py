@@ -1,6 +1,7 @@
 """Training frames: drawn scenes as they look after they were a video.
 
-Seeds: training 100000 and up; the bench and the tests 900000 and up; the demo's own footage 1 to 999. They never meet.
+Seeds: training 100000 and up; 900000 and up to choose recipe and threshold by; the bench and the detector's test
+950000 and up; the demo's own footage 1 to 999. They never meet.
 """
 
 from __future__ import annotations

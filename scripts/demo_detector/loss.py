@@ -81,9 +81,11 @@ def loss(
     target = torch.zeros_like(logits)
     target.scatter_(2, classes.gather(1, at)[..., None], soft[..., None])
     within = ((centres[None, None] > truth[:, :, None, :2]) & (centres[None, None] < truth[:, :, None, 2:])).all(-1)
-    skip = (within & ignored[..., None]).any(1) & ~positive
+    # What is left of a vehicle at the edge is no vehicle to be asked for, but still no person.
+    kinds = functional.one_hot(classes, logits.shape[-1]).float()
+    skip = (torch.einsum("bmn,bmc->bnc", (within & ignored[..., None]).float(), kinds) > 0) & ~positive[..., None]
     weight = torch.where(target > 0, torch.ones_like(target), 0.75 * logits.detach().sigmoid() ** 2)
-    weight = weight * (~skip)[..., None]
+    weight = weight * ~skip
     total = target.sum().clamp(min=1.0)
     scores = functional.binary_cross_entropy_with_logits(logits, target, weight, reduction="sum") / total
     wanted = truth.gather(1, at[..., None].expand(-1, -1, 4))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -13,6 +14,7 @@ from meshinfer.mesh.identity import Identity
 from meshinfer.model.facts import KINDS
 from meshinfer.model.ids import PEER_ID
 from meshinfer.model.job import JobOrder, JobSpec, job_id, pack_spec
+from meshinfer.model.verdict import Verdict
 from meshinfer.wire import messages
 from meshinfer.wire.codec import Decoder
 from meshinfer.wire.records import Payload, Sealed
@@ -33,7 +35,7 @@ MESSAGES: dict[str, tuple[type, ...]] = {
     "read_results_of": (messages.ResultsOf,),
     "read_results": (messages.Tasks, messages.Events, messages.Picture, messages.ResultsEnd),
     "read_ask": (messages.Ask,),
-    "read_verdict": (messages.Verdict,),
+    "read_verdict": (Verdict,),
     "read_catalog_of": (messages.CatalogOf,),
     "read_catalog": (messages.CatalogPage,),
 }
@@ -48,11 +50,13 @@ ON_THE_WIRE: tuple[type, ...] = (
 )
 
 
+@cache
 def of(kind: Any) -> st.SearchStrategy[Any]:
     """Valid values of a type, small ones."""
     return _of(inspect.type_info(kind))
 
 
+@cache
 def facts() -> st.SearchStrategy[Any]:
     return st.one_of([orders() if kind is JobOrder else of(kind) for kind in KINDS.values()])
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from meshinfer.model.catalog import Entry, SourceSummary
 from meshinfer.model.facts import Claim, Manifest, Outcome, Outcomes, PeerFact
-from meshinfer.model.ids import ContentId, JobId, PeerId, TaskId, task_id
+from meshinfer.model.ids import ContentId, PeerId, TaskId, task_id
 from meshinfer.model.job import JobOrder, JobSpec, job_id, pack_spec, read_order
 from meshinfer.schedule import stimuli as st
 from meshinfer.schedule.rank import ranked
@@ -51,7 +51,9 @@ def claim(of: JobOrder, *names: str) -> Claim:
     return Claim(of.id, raw(*(task(of, name) for name in names)), 0, 0, 0.0)
 
 
-def outcome(of: JobOrder, name: str, *, done: bool = True, frames: int = 10, detections: int = 3, **more: Any) -> Outcome:
+def outcome(
+    of: JobOrder, name: str, *, done: bool = True, frames: int = 10, detections: int = 3, **more: Any
+) -> Outcome:
     return Outcome(bytes.fromhex(task(of, name)), done, frames, detections, 1.0, **more)
 
 
@@ -79,7 +81,9 @@ def named(of: JobOrder, winner: PeerId, *peers: PeerId, tag: str = "f") -> str:
 class Peer:
     """A scheduler with its log played by hand: what it states comes back as heard, as the shell would do it."""
 
-    def __init__(self, *entries: Entry, me: PeerId = ME, echo: bool = True, classes: tuple[str, ...] = ("person",), **more: Any):
+    def __init__(
+        self, *entries: Entry, me: PeerId = ME, echo: bool = True, classes: tuple[str, ...] = ("person",), **more: Any
+    ):
         self.state, self.echo, self.now = ScheduleState(me, **more), echo, 100.0
         self.stated: list[Any] = []
         self.handle(st.ModelsChanged({MODEL: classes}))

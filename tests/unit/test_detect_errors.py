@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -103,6 +105,11 @@ def test_what_is_no_number_is_no_detection(tmp_path: Path) -> None:
     path.write_bytes(constant_model(output))
     (found,) = load_detector(path).worker(Detect())(np.zeros((64, 64, 3), np.uint8))
     assert (found.score, found.box) == (1.0, (16.0, 16.0, 24.0, 24.0))
+
+
+def test_nothing_loads_the_runtime_before_it_is_needed() -> None:
+    code = "import sys, meshinfer.detect.shelf, meshinfer.node.engine; sys.exit('onnxruntime' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_the_runtime_says_what_it_offers() -> None:

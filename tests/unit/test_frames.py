@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -96,6 +97,7 @@ def test_bad_files_are_one_line_and_quiet(kind: str, tmp_path: Path, capfd: pyte
         whole = write_image(tmp_path / f"whole.{suffix}").read_bytes()
         (tmp_path / f"cut.{suffix}").write_bytes(whole[: len(whole) // 2])
     (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "pipe")
     for name, says in (
         ("empty", "is empty"),
         ("text", f"no {kind} that can be decoded"),
@@ -103,7 +105,8 @@ def test_bad_files_are_one_line_and_quiet(kind: str, tmp_path: Path, capfd: pyte
         ("cut.jpg", "no image that can be decoded" if kind == "image" else "no frame in it can be decoded"),
         ("cut.png", "no image that can be decoded" if kind == "image" else "no frame in it can be decoded"),
         ("absent", "No such file"),
-        ("folder", "directory"),
+        ("folder", "is no file"),
+        ("pipe", "is no file"),
     ):
         with (
             pytest.raises(MediaError, match=f"^{name}: .*{says}") as caught,

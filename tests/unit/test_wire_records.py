@@ -13,13 +13,13 @@ from meshinfer.mesh.identity import Identity
 from meshinfer.model.facts import Cancel, Claim, Manifest, Outcome, Outcomes, PeerFact
 from meshinfer.model.ids import JobId
 from meshinfer.model.job import JobOrder, JobSpec, job_id, pack_spec
+from meshinfer.model.record import Record
 from meshinfer.wire.codec import encode
 from meshinfer.wire.records import (
     DOMAIN,
     MAX_RECORD,
     VERSION,
     Payload,
-    Record,
     Sealed,
     key_of,
     seal,

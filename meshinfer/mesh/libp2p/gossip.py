@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 from weakref import WeakKeyDictionary
 
+import libp2p.pubsub.gossipsub as gossipsub
 import libp2p.pubsub.pubsub as pubsub
 import trio
 from libp2p.host.basic_host import BasicHost
@@ -89,6 +90,10 @@ class QuietGossipSub(GossipSub):
             del self._pending_messages[peer]
 
 
+# Made anew for every message, and taken off again by `write_msg`.
+gossipsub.env_to_send_in_RPC = lambda host: (b"", False)
+
+
 class GuardedPubsub(pubsub.Pubsub):
     """Pubsub that checks before it verifies, and hands messages over instead of queueing them per topic."""
 
@@ -137,7 +142,11 @@ class GuardedPubsub(pubsub.Pubsub):
 
     async def write_msg(self, stream: Any, rpc_msg: rpc_pb2.RPC) -> bool:
         """One writer at a time. 0.8.1 replays recent messages beside the sending loop, and a write above 64 KiB is
-        several yamux frames: two at once leave garbage on the stream, and the replay repeats it on the next one."""
+        several yamux frames: two at once leave garbage on the stream, and the replay repeats it on the next one.
+
+        Without the sender's signed address record, which 0.8.1 puts on every message and verifies, twice, at every
+        receiver: the greeting has carried it, and we learn addresses from records of our own."""
+        rpc_msg.ClearField("senderRecord")
         async with self._writing.setdefault(stream, trio.Lock()):
             written: bool = await super().write_msg(stream, rpc_msg)
         return written

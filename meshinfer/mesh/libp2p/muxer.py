@@ -68,4 +68,19 @@ class WatchedYamux(yamux.Yamux):
             self.socket.counters["pings_failed"] += 1
 
 
+UPDATE_AFTER = 64 * 1024
+"""Bytes read from a stream before its window is given back: a quarter of the smallest window, so no sender ever waits for
+it. libp2p sends an update a read, and reads the length of a gossip message byte by byte: a fifth of a peer's CPU."""
+
+_give_back = yamux.YamuxStream._auto_tune_and_send_window_update
+
+
+async def _give_back_in_bulk(stream: Any, *, bytes_read: int = 0) -> None:
+    stream.owed = getattr(stream, "owed", 0) + bytes_read
+    if stream.owed >= UPDATE_AFTER or bytes_read == 0:
+        owed, stream.owed = stream.owed, 0
+        await _give_back(stream, bytes_read=owed)
+
+
+yamux.YamuxStream._auto_tune_and_send_window_update = _give_back_in_bulk
 muxer_multistream.Yamux = WatchedYamux  # it makes this class whatever muxer it was given for the protocol

@@ -1,0 +1,162 @@
+"""What the golden vectors are made of: one of each record and message, from fixed seeds.
+
+`python -m tests.golden.samples` writes the JSON files anew. A vector that changes is another protocol: think first.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from meshinfer.mesh.identity import Identity
+from meshinfer.model.catalog import Entry, SourceSummary, Unreadable
+from meshinfer.model.detection import Cursor, Detection, Event
+from meshinfer.model.facts import Cancel, Claim, Fact, Manifest, ModelRef, Outcome, Outcomes, PeerFact, Skipped
+from meshinfer.model.ids import ContentId, ModelDigest, hash_of, task_id
+from meshinfer.model.job import Detect, JobOrder, JobSpec, Sample, job_id, pack_spec, read_order
+from meshinfer.model.record import Record
+from meshinfer.model.selector import Selector
+from meshinfer.model.verdict import Verdict
+from meshinfer.schedule.sketch import sketch
+from meshinfer.wire import messages as m
+from meshinfer.wire.codec import encode
+from meshinfer.wire.eventpack import pack
+from meshinfer.wire.records import seal
+
+HERE = Path(__file__).parent
+SEED = bytes(range(32))
+MESH = "golden"
+IDENTITY = Identity.from_seed(SEED)
+INCARNATION = 1_700_000_000_000
+MODEL = ModelDigest(hash_of(b"model", digits=64))
+CONTENT = ContentId(hash_of(b"content"))
+SPEC = JobSpec(
+    "yolox_nano",
+    name="people",
+    on=Selector(kind="video", labels=("site=hamburg",)),
+    sample=Sample(fps=2.0),
+    detect=Detect(classes=("person",), min_score=0.5),
+)
+PACKED = pack_spec(SPEC)
+ORDER = JobOrder(job_id(PACKED, MODEL, b"noncence"), PACKED, MODEL, b"noncence", 1_700_000_000.5)
+TASK = task_id(read_order(ORDER, IDENTITY.peer_id).work, CONTENT, owner=None)
+RAW = bytes.fromhex(TASK)
+
+
+def records() -> dict[str, Record]:
+    facts: dict[str, Fact] = {
+        "peer": PeerFact(
+            "dock",
+            {"site": "hamburg"},
+            (f"/ip4/10.0.0.1/tcp/4001/p2p/{IDENTITY.peer_id}",),
+            "0.1.0",
+            4,
+            8192,
+            ("CPUExecutionProvider",),
+            (ModelRef("yolox_nano", MODEL, "1", 80),),
+        ),
+        "source": SourceSummary(
+            "cam", ("video",), {"site": "hamburg"}, 1, 0, 1024, 12.5, 1.5e9, 1.6e9, "d" * 32, sketch([CONTENT])
+        ),
+        "job": ORDER,
+        "manifest": Manifest(ORDER.id, 0, 1, (RAW,), 25),
+        "claim": Claim(ORDER.id, (RAW,), 12, 3, 1.25),
+        "result": Outcomes(
+            ORDER.id,
+            (
+                Outcome(RAW, True, 25, 7, 2.5, "e" * 32),
+                Outcome(bytes(16), False, 0, 0, 0.25, "", 2, "input", "cannot be read: truncated"),
+            ),
+        ),
+        "cancel": Cancel(ORDER.id, "enough"),
+    }
+    return {
+        kind: seal(fact, mesh=MESH, origin=IDENTITY.peer_id, incarnation=INCARNATION, seq=seq, sign=IDENTITY.sign)
+        for seq, (kind, fact) in enumerate(facts.items(), 1)
+    }
+
+
+def event(n: int, seen: tuple[Detection, ...]) -> Event:
+    cursor, t = Cursor(IDENTITY.peer_id, INCARNATION, n), n / 2
+    return Event(cursor, ORDER.id, TASK, "cam", "a.mp4", CONTENT, 15 * n, t, 640, 480, seen, 1.6e9 + t)
+
+
+def messages() -> dict[str, tuple[str, Any]]:
+    """Name -> (its decoder, the message)."""
+    me = IDENTITY.peer_id
+    cancel = records()["cancel"].sealed
+    vector = (m.Upto(me, INCARNATION, 7),)
+    seen = (Detection("person", 0.9, (1.0, 2.5, 30.25, 40.0)), Detection("dog", 0.5, (0.0, 0.0, 8.0, 8.0)))
+    packed = pack(INCARNATION, [event(n, seen[:n]) for n in (1, 2)])
+    entry = Entry(CONTENT, "cam", "a.mp4", "video", {"site": "hamburg"}, 1024, 640, 480, 375, 30.0, 12.5, 1.6e9)
+    return {
+        "announcement": ("read_announcement", m.Announcement((cancel,))),
+        "event_batch": ("read_event_batch", m.EventBatch(packed)),
+        "have": ("read_sync", m.Have(vector)),
+        "page": ("read_sync", m.Page((m.Aged(cancel, 1.5),))),
+        "complete": ("read_sync", m.Complete(vector)),
+        "replay": ("read_replay", m.Replay(after=1, incarnation=INCARNATION)),
+        "events": ("read_events", m.Events(packed)),
+        "head": ("read_events", m.Head(INCARNATION, 2)),
+        "results_of": ("read_results_of", m.ResultsOf(ORDER.id, 4)),
+        "tasks": (
+            "read_results",
+            m.Tasks((m.TaskReport(TASK, "cam", "a.mp4", CONTENT, "done", 25, 7, "e" * 32),)),
+        ),
+        "picture": ("read_results", m.Picture("cam", "a.mp4", 15, b"\xff\xd8\xff\xd9")),
+        "end": ("read_results", m.ResultsEnd(pixels_refused=True)),
+        "ask": ("read_ask", m.Ask(spec=PACKED, model=MODEL)),
+        "verdict": (
+            "read_verdict",
+            Verdict("runs", tasks=1, frames=25, skipped=(Skipped("kind is image, not video", 2),)),
+        ),
+        "catalog_of": ("read_catalog_of", m.CatalogOf("cam")),
+        "catalog": ("read_catalog", m.CatalogPage((entry,), (Unreadable("cam", "b.mp4", "truncated"),))),
+    }
+
+
+def readable(value: Any) -> Any:
+    """As JSON has it; byte strings as hex digits after `hex:`."""
+    match value:
+        case bytes():
+            return "hex:" + value.hex()
+        case dict():
+            return {key: readable(item) for key, item in value.items()}
+        case list() | tuple():
+            return [readable(item) for item in value]
+        case msgspec.Struct():
+            return readable(msgspec.to_builtins(value, builtin_types=(bytes,)))
+    return value
+
+
+def vectors() -> dict[str, dict[str, Any]]:
+    """File name -> its contents."""
+    return {
+        "records.json": {
+            "seed": SEED.hex(),
+            "origin": IDENTITY.peer_id,
+            "mesh": MESH,
+            "records": {
+                name: {
+                    "sealed": r.sealed.hex(),
+                    "incarnation": r.incarnation,
+                    "seq": r.seq,
+                    "key": r.key,
+                    "body": readable(r.fact),
+                }
+                for name, r in records().items()
+            },
+        },
+        "messages.json": {
+            name: {"decoder": decoder, "encoded": encode(message).hex(), "decoded": readable(message)}
+            for name, (decoder, message) in messages().items()
+        },
+    }
+
+
+if __name__ == "__main__":
+    for name, contents in vectors().items():
+        (HERE / name).write_text(json.dumps(contents, indent=1) + "\n")

@@ -1,0 +1,429 @@
+"""Garbage on every stream protocol and every topic: counted, answered by a closed stream, and the next honest exchange
+works. What a peer may say of others is nothing.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+
+import pytest
+import trio
+
+from meshinfer.errors import ProtocolError
+from meshinfer.mesh.api import MAX_FRAME, MAX_MESSAGE, Stream, Topic
+from meshinfer.model.facts import Cancel, Claim, Manifest
+from meshinfer.model.ids import JobId
+from meshinfer.model.job import JobOrder, job_id
+from meshinfer.node import events, records
+from meshinfer.node.replay import replay_from
+from meshinfer.node.sync import PROTOCOL as SYNC
+from meshinfer.wire.codec import encode
+from meshinfer.wire.eventpack import EventPack, pack
+from meshinfer.wire.messages import (
+    MAX_VECTOR,
+    Aged,
+    Announcement,
+    Ask,
+    CatalogOf,
+    CatalogPage,
+    Complete,
+    EventBatch,
+    Events,
+    Have,
+    Head,
+    Page,
+    Replay,
+    ResultsEnd,
+    ResultsOf,
+    Tasks,
+    Upto,
+    read_sync,
+    read_verdict,
+)
+from tests.shell.support import MODEL, Peer, World, entry, found, order, record, stranger, subscribe, until, who
+
+STREAMS = ("sync", "events", "results", "ask", "catalog")
+TOPICS: tuple[Topic, ...] = ("peers", "jobs", "events")
+
+
+def deep(levels: int = 20_000) -> bytes:
+    return b"\x82\xa4type\xa4have\xa1z" + b"\x91" * levels + b"\xc0"
+
+
+def garbage() -> list[bytes]:
+    rng = random.Random(7)
+    good = [encode(m) for m in (Have(()), Complete(()), Page(()), Replay(after=0), ResultsOf(order().id), CatalogOf())]
+    flipped = []
+    for data in good * 3:
+        bad = bytearray(data)
+        bad[rng.randrange(len(bad))] ^= 1 << rng.randrange(8)
+        flipped.append(bytes(bad))
+    return [
+        b"",
+        b"\xc0",
+        b"\xc1",
+        b"GET / HTTP/1.1\r\n\r\n",
+        b"\xdd\xff\xff\xff\xff",
+        b"\xdb\xff\xff\xff\xff",
+        deep(),
+        encode({"type": "have", "vector": "no"}),
+        encode({"type": "nothing"}),
+        encode(7),
+        encode([1, 2, 3]),
+        encode(Complete(())),
+        encode(Page(())),
+        encode(Head(1, 1)),
+        encode(Ask()),
+        rng.randbytes(1000),
+        rng.randbytes(60_000),
+        *flipped,
+    ]
+
+
+async def works(alice: Peer, bob: Peer) -> None:
+    """Jobs, events and answers go between them as ever."""
+    seen = subscribe(bob)
+    await trio.sleep(1)
+    job = alice.publish(f"after {trio.current_time()}")
+    await until(lambda: job.id in bob.jobs, 2)
+    n = alice.hub.own_head
+    alice.find(found(n))
+    await until(lambda: seen.numbers(alice) == [n + 1], 2)
+    seen.scope.cancel()
+    verdict = await bob.questions.ask(alice.id, Ask(job=job.id))
+    assert verdict.verdict == "declines"
+    results = [m async for m in bob.findings.of(alice.id, ResultsOf(order().id))]
+    assert isinstance(results[-1], ResultsEnd)
+    assert [page async for page in bob.questions.catalog_of(alice.id)] == []
+
+
+@pytest.mark.parametrize("protocol", STREAMS)
+async def test_garbage_on_a_stream(world: World, protocol: str) -> None:
+    alice, bob = await world.start("alice"), await world.start("bob", "alice")
+    async with stranger(world, "alice") as mallory:
+        for data in (*garbage(), bytes(MAX_FRAME)):
+            for answer in await mallory.says(alice.id, protocol, data):
+                assert len(answer) < 1000  # one that happened to be a question
+        await mallory.says(alice.id, protocol)  # opened and closed without a word
+        assert alice.mesh.counters[f"serve_{protocol}_failed"] >= 15
+        assert f"serve_{protocol}_crashed" not in alice.mesh.counters
+        await works(alice, bob)
+
+
+@pytest.mark.parametrize("topic", TOPICS)
+async def test_garbage_on_a_topic(world: World, topic: Topic) -> None:
+    alice, bob = await world.start("alice"), await world.start("bob", "alice")
+    async with stranger(world, "alice") as mallory:
+        sent = [*garbage(), bytes(MAX_MESSAGE), encode(Announcement((b"x" * 100, b""))), encode(Announcement(()))]
+        for data in sent:
+            await mallory.mesh.publish(topic, data)
+        await trio.sleep(1)
+        assert sum(alice.rejected.values()) >= 30  # the rest is a page of no records, which is an announcement too
+        await works(alice, bob)
+
+
+async def test_reasons_are_counted_in_bounded_memory(world: World) -> None:
+    alice = await world.start("alice")
+    for n in range(5000):
+        records.count(alice.rejected, f"peer {n} " + "x" * 500)
+    assert len(alice.rejected) <= records.MAX_REASONS + 1
+    assert all(len(why) <= 120 for why in alice.rejected)
+    assert sum(alice.rejected.values()) == 5000
+
+
+@pytest.mark.parametrize("by_gossip", [True, False], ids=["gossip", "sync"])
+async def test_records_that_are_not_genuine(world: World, by_gossip: bool) -> None:
+    """Of another mesh, signed by another, of another version, under a wrong key, cut off, stuffed."""
+    alice, bob = await world.start("alice"), await world.start("bob", "alice")
+    good = record(order("good"), 9)
+    forged = [
+        record(order("a"), 1, mesh="another").sealed,
+        record(order("b"), 2, by="bob", signer="mallory").sealed,
+        good.sealed[:-1],
+        good.sealed + b"\0",
+        b"\x93\x02" + good.sealed[2:],
+        encode([1, b"", bytes(64)]),
+        encode([1, b"x" * 40_000, bytes(64)]),
+    ]
+    async with stranger(world, "alice") as mallory:
+        for sealed in forged:
+            before = len(alice.records.log)
+            if by_gossip:
+                await mallory.mesh.publish("jobs", encode(Announcement((sealed,))))
+            else:
+                await mallory.says(alice.id, SYNC, encode(Have(())), encode(Page((Aged(sealed, 0.0),))))
+            await trio.sleep(0.1)
+            assert len(alice.records.log) == before
+        counted = sum(alice.rejected.values()) if by_gossip else alice.mesh.counters["serve_sync_failed"]
+        assert counted == len(forged)
+        await mallory.announce("jobs", good)
+        await until(lambda: good.key in bob.jobs, 8)
+        await works(alice, bob)
+
+
+def hostile_facts() -> list[Callable[[JobOrder], object]]:
+    return [
+        lambda job: Manifest(job.id, 999, 1, (bytes(16),)),
+        lambda job: Manifest(job.id, 0, 1000, (), 2**53),
+        lambda job: Claim(job.id, (bytes(16),) * 256, 2**53, 2**53, 1e10),
+        lambda job: Cancel(JobId("0" * 16), "x" * 512),
+    ]
+
+
+async def test_genuine_records_that_make_no_sense(world: World) -> None:
+    alice, bob = await world.start("alice"), await world.start("bob", "alice")
+    job = alice.publish("real")
+    async with stranger(world, "alice") as mallory:
+        for seq, fact in enumerate(hostile_facts(), start=1):
+            await mallory.announce("jobs", record(fact(job), seq))  # type: ignore[arg-type]
+        await trio.sleep(2)
+        assert not any(why.startswith("jobs") for why in alice.rejected)
+        assert bob.jobs[job.id].cancelled is None
+        await works(alice, bob)
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [b"\x81\xa5model\xa2\xff\xfe", b"\x81\xa1z" + b"\x91" * 16_000 + b"\xc0", b"", b"\xc1", b"\x81\xa5model\xa0"],
+    ids=["no utf-8", "deep", "empty", "no msgpack", "no name"],
+)
+async def test_a_job_with_a_broken_spec_harms_nobody(world: World, spec: bytes) -> None:
+    """It is genuine, so it is kept and passed on; nobody runs it, and a restart survives it."""
+    alice, bob = await world.start("alice"), await world.start("bob", "alice")
+    salt = b"12345678"
+    bad = JobOrder(job_id(spec, MODEL, salt), spec, MODEL, salt, 0.0)
+    async with stranger(world, "alice") as mallory:
+        await mallory.announce("jobs", record(bad, 1))
+        await until(lambda: bad.id in bob.jobs, 8)
+        answers = await mallory.says(bob.id, "ask", encode(Ask(spec=spec, model=MODEL))) if mallory.mesh.peers else []
+        assert all(read_verdict(a).verdict == "declines" for a in answers)
+        answers = await mallory.says(alice.id, "ask", encode(Ask(spec=spec, model=MODEL)))
+        assert [read_verdict(a).verdict for a in answers] == ["declines"]
+        await works(alice, bob)
+    await bob.stop()
+    bob = await world.start("bob")
+    assert bad.id in bob.jobs
+
+
+async def test_a_sync_may_not_promise_what_nobody_has_seen(world: World) -> None:
+    """A lying `Complete` neither invents stores nor closes a log beyond what was heard of it."""
+    alice, bob = await world.start("alice"), await world.start("bob", "alice")
+    await until(lambda: alice.id in bob.driver.state.peers)
+    async with stranger(world, "bob") as mallory:
+        lies = tuple(Upto(p, n, 2**53) for p in (alice.id, bob.id, who("nobody").peer_id) for n in (1, 2**62))
+        lies += (Upto(alice.id, alice.records.own.incarnation, 2**53),)
+        await mallory.says(bob.id, SYNC, encode(Have(())), encode(Complete(lies)))
+        await trio.sleep(1)
+        vector = bob.records.log.vector()
+        assert {store.origin for store in vector} == {alice.id, bob.id}
+        assert vector[alice.records.own] <= alice.records.log.vector()[alice.records.own]
+        await works(alice, bob)
+
+
+async def test_a_vector_over_its_limit_is_refused(world: World) -> None:
+    alice, bob = await world.start("alice"), await world.start("bob", "alice")
+    async with stranger(world, "alice") as mallory:
+        vector = tuple(Upto(alice.id, n + 1, 1) for n in range(MAX_VECTOR))
+        answers = await mallory.says(alice.id, SYNC, encode(Have(vector)))
+        assert isinstance(read_sync(answers[-1]), Complete)
+        many = encode(Have((*vector, Upto(alice.id, MAX_VECTOR + 1, 1))))
+        assert await mallory.says(alice.id, SYNC, many) == []
+        await works(alice, bob)
+
+
+async def test_what_we_ask_and_get_nonsense_for(world: World) -> None:
+    """The other direction: the stranger answers our streams with garbage, or never ends."""
+    alice = await world.start("alice", "mallory")
+    mallory_id = who("mallory").peer_id
+
+    async with stranger(world, name="mallory") as mallory:
+        for data in garbage():
+
+            async def answer(stream: Stream, data: bytes = data) -> None:
+                await stream.receive()
+                await stream.send(data)
+
+            for protocol in STREAMS:
+                mallory.mesh.serve(protocol, answer)
+            await until(lambda: mallory_id in alice.mesh.peers)
+            if data not in (encode(Complete(())), encode(Page(()))):
+                with pytest.raises(ProtocolError):
+                    await alice.sync.with_peer(mallory_id)
+            with pytest.raises(ProtocolError):
+                await alice.questions.ask(mallory_id, Ask(job=order().id))
+            if data != encode(Head(1, 1)):
+                with pytest.raises(ProtocolError):
+                    async for _ in replay_from(alice.mesh, mallory_id, Replay(after=0)):
+                        pass
+            with pytest.raises(ProtocolError):
+                async for _ in alice.findings.of(mallory_id, ResultsOf(order().id)):
+                    pass
+            with pytest.raises(ProtocolError):
+                async for _ in alice.questions.catalog_of(mallory_id):
+                    pass
+
+
+async def test_endless_answers_end(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("sync.MAX_PAGES", "questions.MAX_PAGES", "findings.MAX_MESSAGES"):
+        monkeypatch.setattr(f"meshinfer.node.{module}", 50)
+    alice = await world.start("alice", "mallory")
+    mallory_id = who("mallory").peer_id
+    endless = {
+        "sync": Page(()),
+        "results": Tasks(()),
+        "catalog": CatalogPage(()),
+        "events": Events(EventPack(1, (), (), ())),
+    }
+    async with stranger(world, name="mallory") as mallory:
+        for protocol, message in endless.items():
+
+            async def answer(stream: Stream, data: bytes = encode(message)) -> None:
+                await stream.receive()
+                while True:
+                    await stream.send(data)
+
+            mallory.mesh.serve(protocol, answer)
+        await until(lambda: mallory_id in alice.mesh.peers)
+        with pytest.raises(ProtocolError, match="without end"):
+            await alice.sync.with_peer(mallory_id)
+        with pytest.raises(ProtocolError, match="without end"):
+            async for _ in alice.findings.of(mallory_id, ResultsOf(order().id)):
+                pass
+        with pytest.raises(ProtocolError, match="without end"):
+            async for _ in alice.questions.catalog_of(mallory_id):
+                pass
+        with pytest.raises(ProtocolError, match="without events"):
+            async for _ in replay_from(alice.mesh, mallory_id, Replay(after=0)):
+                pass
+
+
+async def test_silence_is_not_waited_for(world: World) -> None:
+    """A stream that is opened and says nothing is given up on, on both sides."""
+    alice = await world.start("alice", "mallory")
+    mallory_id = who("mallory").peer_id
+    async with stranger(world, name="mallory") as mallory:
+
+        async def frozen(stream: Stream) -> None:
+            await trio.sleep_forever()
+
+        for protocol in STREAMS:
+            mallory.mesh.serve(protocol, frozen)
+        await until(lambda: mallory_id in alice.mesh.peers)
+        for protocol in STREAMS:
+            async with mallory.mesh.open(alice.id, protocol):
+                await trio.sleep(90)
+                assert alice.mesh.counters[f"serve_{protocol}_failed"] >= 1
+        assert not any(name.endswith("_crashed") for name in alice.mesh.counters)
+
+
+# ---- events ---------------------------------------------------------------------------------------------------------
+
+
+async def batch_of(alice: Peer, *frames: int) -> tuple[int, EventPack]:
+    before = alice.hub.own_head
+    alice.find(*(found(n) for n in frames), name=f"f{frames}")
+    log = await _all_events(alice)
+    return before, pack(alice.records.own.incarnation, log[before:])
+
+
+async def _all_events(alice: Peer) -> list[object]:
+    return [event async for chunk in alice.archive.chunks(0) for event in chunk]  # type: ignore[misc]
+
+
+async def test_nobody_speaks_events_in_anothers_name(world: World) -> None:
+    """What is sent is of its sender, whatever cursor it came from: alice's events in mallory's batch are mallory's."""
+    alice, bob, _ = await world.three()
+    seen = subscribe(bob)
+    await trio.sleep(1)
+    async with stranger(world, "bob") as mallory:
+        _, stolen = await batch_of(alice, 0, 1)
+        await mallory.mesh.publish("events", encode(EventBatch(stolen)))
+        await trio.sleep(10)
+        assert seen.numbers(alice) == [1, 2]
+        assert bob.hub.windows[alice.records.own].last == 2
+
+
+async def test_batches_with_holes_or_of_lost_stores_are_refused(world: World) -> None:
+    alice, bob = await world.start("alice"), await world.start("bob", "alice")
+    _, whole = await batch_of(alice, 0, 1, 2)
+    rows = whole.rows
+    async with stranger(world, "alice") as mallory:
+
+        async def says(incarnation: int, *chosen: int) -> None:
+            said = EventPack(incarnation, whole.labels, whole.works, tuple(rows[i] for i in chosen))
+            await mallory.mesh.publish("events", encode(EventBatch(said)))
+            await trio.sleep(0.1)
+
+        await says(5, 0, 2)
+        await says(5, 1, 0)
+        await says(5)
+        assert alice.rejected == {"events: events that do not follow each other": 3}
+        await says(5, 0, 1)
+        await says(4, 0)
+        assert alice.rejected["events: events of a store that was lost"] == 1
+        await works(alice, bob)
+
+
+async def test_windows_are_bounded_in_all(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many origins, many stores of one origin, and events of hundreds of detections."""
+    monkeypatch.setattr(events, "MAX_WINDOW", 500)
+    monkeypatch.setattr(events, "MAX_WINDOWS", 2000)
+    monkeypatch.setattr(events, "MAX_ORIGINS", 8)
+    alice = await world.start("alice")
+    alice.find(*(found(n, *["person"] * 100) for n in range(20)), name="rich")
+    log = await _all_events(alice)
+    batch = EventBatch(pack(7, log))  # type: ignore[arg-type]
+    for n in range(20):
+        alice.hub.receive(who(f"origin {n}").peer_id, batch)
+        assert len(alice.hub.windows) <= 8
+        assert sum(w.weight for w in alice.hub.windows.values()) <= 2000
+        assert all(w.weight <= 500 for w in alice.hub.windows.values())
+    last = who("origin 19").peer_id
+    for incarnation in range(8, 30):
+        alice.hub.receive(last, EventBatch(pack(incarnation, log)))  # type: ignore[arg-type]
+    assert [store.incarnation for store in alice.hub.windows if store.origin == last] == [29]
+    assert alice.records.own in alice.hub.windows
+
+
+async def test_an_origin_that_announces_what_it_does_not_have_is_not_asked_on_and_on(world: World) -> None:
+    alice = await world.start("alice", "mallory")
+    mallory_id = who("mallory").peer_id
+    asked = 0
+    async with stranger(world, name="mallory") as mallory:
+
+        async def answer(stream: Stream) -> None:
+            nonlocal asked
+            asked += 1
+            await stream.receive()
+            await stream.send(encode(Head(5, 3)))
+
+        mallory.mesh.serve("events", answer)
+        await until(lambda: mallory_id in alice.mesh.peers)
+        alice.find(found(0))
+        (event,) = await _all_events(alice)
+        row = pack(5, [event]).rows[0]  # type: ignore[list-item]
+        whole = pack(5, [event])  # type: ignore[list-item]
+        far = EventPack(5, whole.labels, whole.works, (type(row)(2**50, row.work, row.frame, row.t, row.seen),))
+        subscribe(alice)
+        await trio.sleep(1)
+        await mallory.mesh.publish("events", encode(EventBatch(far)))
+        await trio.sleep(30)
+        assert asked <= 15
+
+
+async def test_catalogs_and_reports_of_long_names_fit_their_frames(world: World) -> None:
+    """Names of a kilobyte, labels and errors: pages are cut by bytes, not by number."""
+    alice, bob = await world.start("alice"), await world.start("bob", "alice")
+    await until(lambda: bob.mesh.peers)
+    held = {("cam", f"{n}" + "ü" * 1000): entry(f"{n}" + "ü" * 1000) for n in range(300)}
+    alice.catalog._snapshot = (held, {})
+    pages = [page async for page in bob.questions.catalog_of(alice.id)]
+    assert sum(len(page.entries) for page in pages) == 300
+    job = order()
+    for n in range(200):
+        task = f"{n:032x}"
+        row = alice.tasks.begin(task, job.id, entry(f"{n}" + "ü" * 1000))  # type: ignore[arg-type]
+        alice.tasks.fail(task, "input", "ü" * 500, run=row.run)  # type: ignore[arg-type]
+    tasks = [m async for m in bob.findings.of(alice.id, ResultsOf(job.id)) if isinstance(m, Tasks)]
+    assert sum(len(m.tasks) for m in tasks) == 200

@@ -1,0 +1,49 @@
+"""Names that every peer computes alike."""
+
+from __future__ import annotations
+
+import itertools
+
+import msgspec
+import pytest
+
+from meshinfer.model.ids import ContentId, Job, PeerId, Task, digest_of, hash_of, task_id
+
+CONTENT = ContentId("c" * 32)
+
+
+def test_no_two_lists_of_parts_have_one_hash() -> None:
+    """Parts are length-prefixed: moving a border, or adding an empty part, changes the hash."""
+    lists = [
+        parts
+        for n in range(4)
+        for parts in itertools.product(
+            (b"", b"a", b"ab", b"b", b"\0", b"\0" * 8, (1).to_bytes(8, "big") + b"a"), repeat=n
+        )
+    ]
+    assert len({hash_of(*parts, digits=64) for parts in lists}) == len(lists)
+
+
+def test_the_hash_is_pinned() -> None:
+    """It names tasks across the mesh: another one would be another protocol."""
+    assert hash_of(b"job", b"", digits=64) == "dec53ca96b7613a328bddbff4cef66bdc36a949206cc75a90d4538a496d41df3"
+    assert hash_of(b"job", b"") == hash_of(b"job", b"", digits=64)[:32]
+    assert digest_of(["a", "b"]) == hash_of(b"a", b"b") != digest_of(["ab"])
+
+
+def test_copies_are_one_task_for_once_and_one_each_for_every() -> None:
+    alice, bob = PeerId("alice"), PeerId("bob")
+    once = task_id("work", CONTENT, owner=None)
+    assert once == task_id("work", CONTENT, owner=None)
+    each = {once, task_id("work", CONTENT, owner=alice), task_id("work", CONTENT, owner=bob)}
+    assert len(each) == 3
+    assert task_id("other work", CONTENT, owner=None) not in each
+    assert task_id("work", ContentId("d" * 32), owner=None) not in each
+
+
+@pytest.mark.parametrize("bad", ["", "0" * 15, "0" * 17, "0" * 16 + "\n", "G" * 16, "A" * 16, " " * 16])
+def test_an_id_is_lower_case_hex_and_nothing_else(bad: str) -> None:
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.convert(bad, Job)
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.convert(bad * 2, Task)
