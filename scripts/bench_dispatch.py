@@ -27,8 +27,6 @@ import cv2
 import numpy as np
 import psutil
 
-from meshinfer.cli.client import call
-from meshinfer.home import socket_path
 from tests.story.peers import PeerProcess, Subscriber, eventually, mesh
 
 PEERS = 5

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from meshinfer.model.ids import PeerId, TaskId
+from meshinfer.model.ids import PeerId
 from meshinfer.model.job import JobInfo
 from meshinfer.model.verdict import TaskError, Verdict
 from meshinfer.schedule.holdings import frames_expected
@@ -10,6 +10,8 @@ from meshinfer.schedule.job import JobState
 from meshinfer.schedule.state import ScheduleState, unknown_classes
 
 MAX_ERRORS = 32
+MAX_REASON = 500
+"""Characters: `Text` carries 512."""
 
 
 def on_job(state: ScheduleState, job: JobState, now: float) -> Verdict:
@@ -20,16 +22,20 @@ def on_job(state: ScheduleState, job: JobState, now: float) -> Verdict:
     skipped = state.holdings.skipped(spec)
     if not job.mine:
         return Verdict("declines", _why_none(state, job.info), cause=_cause(state, job.info), skipped=skipped)
-    stands_by = [mine.stands_by for mine in job.mine.values() if mine.status == "pending" and mine.stands_by]
-    elsewhere = [task for task in job.mine if state.me not in job.outcomes.get(task, {}) and job.canonical(task)]
-    active = len(job.mine) - len(stands_by) - len(elsewhere)
+    elsewhere = {task for task in job.mine if state.me not in job.outcomes.get(task, {}) and job.canonical(task)}
+    left_to = [
+        mine.stands_by
+        for task, mine in job.mine.items()
+        if mine.status == "pending" and mine.stands_by and task not in elsewhere
+    ]
+    idle = len(left_to) + len(elsewhere)
     frames, detections = job.tally
     return Verdict(
-        "runs" if active else "stands by",
-        _about(state, job, stands_by, elsewhere, now),
+        "runs" if idle < len(job.mine) else "stands by",
+        _about(state, job, left_to, len(elsewhere), now)[:MAX_REASON],
         tasks=len(job.mine),
         frames=sum(frames_expected(spec, mine.entry) for mine in job.mine.values()),
-        stands_by=len(stands_by) + len(elsewhere),
+        stands_by=idle,
         running=len(job.running),
         analysed=frames + sum(job.mine[task].analysed for task in job.running),
         detections=detections + sum(job.mine[task].detections for task in job.running),
@@ -78,7 +84,7 @@ def _why_none(state: ScheduleState, info: JobInfo) -> str:
     return state.declines(info) or "what matches was found after the job expired"
 
 
-def _about(state: ScheduleState, job: JobState, stands_by: list[PeerId], elsewhere: list[TaskId], now: float) -> str:
+def _about(state: ScheduleState, job: JobState, left_to: list[PeerId], elsewhere: int, now: float) -> str:
     parts = []
     if job.cancelled is not None:
         parts.append(f"cancelled: {job.cancelled}")
@@ -86,11 +92,11 @@ def _about(state: ScheduleState, job: JobState, stands_by: list[PeerId], elsewhe
         parts.append("expired")
     if not state.room:
         parts.append(f"starts no tasks now: {state.no_room}")
-    for peer in sorted(set(stands_by)):
+    for peer in sorted(set(left_to)):
         name = state.peers[peer].name if peer in state.peers else peer[-6:]
-        parts.append(f"leaves {stands_by.count(peer)} to {name}, which holds copies")
+        parts.append(f"leaves {left_to.count(peer)} to {name}, which holds copies")
     if elsewhere:
-        parts.append(f"{len(elsewhere)} done by others that hold copies")
+        parts.append(f"{elsewhere} done by others that hold copies")
     return "; ".join(parts)
 
 

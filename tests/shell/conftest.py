@@ -15,7 +15,6 @@ from meshinfer.mesh.memory import MemoryNetwork
 from tests.shell.support import World, virtual
 
 
-
 def run_virtual(main: Any, *, clock: object, instruments: Any) -> Any:
     return trio.run(main, clock=MockClock(autojump_threshold=0), instruments=instruments)
 

@@ -244,9 +244,7 @@ class World:
         self.network, self.folder, self._nursery = network, folder, nursery
         self._options: dict[str, dict[str, Any]] = {}
 
-    async def start(
-        self, name: str, *knows: str, skew: float = 0.0, work: float = 1.0, guest: bool = False
-    ) -> Peer:
+    async def start(self, name: str, *knows: str, skew: float = 0.0, work: float = 1.0, guest: bool = False) -> Peer:
         self._options.setdefault(name, {"knows": knows, "skew": skew, "work": work, "guest": guest})
         peer = Peer(self, name, **self._options[name])
         started: Peer = await self._nursery.start(peer.run)

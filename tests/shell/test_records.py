@@ -110,9 +110,7 @@ async def test_a_full_store_loses_nothing_and_says_nothing_before_it_has_room(wo
     assert {theirs, *mine} <= alice.jobs.keys()
 
 
-async def test_whoever_brings_more_than_can_be_written_waits(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_whoever_brings_more_than_can_be_written_waits(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Bounded memory on a full disk: several senders wait, and all go on when there is room."""
     monkeypatch.setattr(records, "MAX_UNWRITTEN", 20)
     alice = await world.start("alice")

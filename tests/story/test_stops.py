@@ -1,4 +1,4 @@
-"""How things end: by Ctrl-C, by SIGTERM, by SIGKILL, by the clock. Real processes, with footage that keeps them at work."""
+"""How things end: by Ctrl-C, by SIGTERM, by SIGKILL, by the clock. Real processes, kept at work by their footage."""
 
 from __future__ import annotations
 

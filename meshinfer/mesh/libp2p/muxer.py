@@ -69,8 +69,8 @@ class WatchedYamux(yamux.Yamux):
 
 
 UPDATE_AFTER = 64 * 1024
-"""Bytes read from a stream before its window is given back: a quarter of the smallest window, so no sender ever waits for
-it. libp2p sends an update a read, and reads the length of a gossip message byte by byte: a fifth of a peer's CPU."""
+"""Bytes read from a stream before its window is given back: a quarter of the smallest window, so no sender ever waits
+for it. libp2p sends an update a read, and reads the length of a message byte by byte: a fifth of a peer's CPU."""
 
 _give_back = yamux.YamuxStream._auto_tune_and_send_window_update
 
