@@ -61,23 +61,18 @@ async def serve(sock: socket.socket, calls: dict[str, Call]) -> None:
         nonlocal clients
         clients += 1
         try:
-            if clients > MAX_CLIENTS:
-                async with stream:
-                    why = f"this node serves {MAX_CLIENTS} commands already: end some, and try again"
-                    await _say_error(stream, MeshInferError(why))
-            else:
-                await _client(stream, calls)
+            await _client(stream, calls, full=clients > MAX_CLIENTS)
         finally:
             clients -= 1
 
     await trio.serve_listeners(handle, [listener])
 
 
-async def _client(stream: trio.SocketStream, calls: dict[str, Call]) -> None:
+async def _client(stream: trio.SocketStream, calls: dict[str, Call], *, full: bool) -> None:
     async with stream, trio.open_nursery() as nursery:
         try:
             request = await _request(stream)
-            call = _known(calls, request)
+            call = _known(calls, request, full=full)
             nursery.start_soon(_hang_up, stream, nursery.cancel_scope)
             async with closing(call(request.args)) as answers:
                 async for answer in answers:
@@ -91,7 +86,9 @@ async def _client(stream: trio.SocketStream, calls: dict[str, Call]) -> None:
         nursery.cancel_scope.cancel()
 
 
-def _known(calls: dict[str, Call], request: Request) -> Call:
+def _known(calls: dict[str, Call], request: Request, *, full: bool) -> Call:
+    if full:
+        raise MeshInferError(f"this node serves {MAX_CLIENTS} commands already: end some, and try again")
     try:
         return calls[request.call]
     except KeyError:

@@ -44,7 +44,7 @@ class Health:
             nursery.start_soon(self._measure_lag)
             while True:
                 await self._check_disk()
-                self._check_peers()
+                self.check_peers()
                 await trio.sleep(CHECK_EVERY)
 
     def trouble(self, why: str) -> None:
@@ -63,8 +63,8 @@ class Health:
         elif self._said.pop("disk", None) is not None:
             self._say("there is room on the disk again: tasks are started")
 
-    def _check_peers(self) -> None:
-        # Those learned from records come and go as they like; `meshinfer status` lists them.
+    def check_peers(self) -> None:
+        """Say which bootstrap peers don't answer, and which do again. The others are in `meshinfer status`."""
         away = {peer: u for peer, u in self._mesh.unreached().items() if peer in self._bootstrap}
         for peer, unreached in sorted(away.items()):
             if unreached.seconds >= GRACE:

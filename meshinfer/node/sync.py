@@ -26,8 +26,8 @@ from meshinfer.wire.messages import MAX_VECTOR, Complete, Have, Page, Upto, Vect
 PROTOCOL = "sync"
 EVERY = 5.0
 PUSH_AFTER = 0.25
-"""Seconds after which what people wait for is pushed besides the gossip: by then it has mostly arrived, and the push costs
-little; had it been at once, the two would have been in each other's way."""
+"""Seconds after which what people wait for is pushed besides the gossip: by then it has mostly arrived, and the push
+costs little; had it been at once, the two would have been in each other's way."""
 
 PATIENCE = 30.0
 """Seconds for one whole sync."""

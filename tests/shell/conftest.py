@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import trio
-from pytest_trio import trio_fixture
+from pytest_trio import trio_fixture  # type: ignore[import-untyped]
 from trio.testing import MockClock
 
 from meshinfer.mesh.memory import MemoryNetwork
@@ -27,7 +27,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.trio(run=run_virtual), append=False)
 
 
-@trio_fixture
+@trio_fixture  # type: ignore[untyped-decorator]  # pytest_trio has no types
 async def world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> AsyncIterator[World]:
     assert isinstance(trio.lowlevel.current_clock(), MockClock)
     virtual(monkeypatch)

@@ -1,7 +1,7 @@
 """Peers without an engine on the in-memory mesh: everything else of a node is real, its store a file.
 
-Where a task runs, `Peer` ends it after `work` seconds. Time is virtual; the wall clock of each peer goes with it, `skew`
-seconds off.
+Where a task runs, `Peer` ends it after `work` seconds. Time is virtual; the wall clock of each peer goes with it,
+`skew` seconds off.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 import trio
 
 from meshinfer.errors import ConfigError
@@ -170,9 +171,5 @@ async def test_jobs_are_found_by_id_prefix_or_name(world: World) -> None:
     assert follower.find(first.id[:10]).id == first.id
     assert follower.find("people").id == second.id
     for text in ("", "nothing"):
-        try:
+        with pytest.raises(ConfigError, match="meshinfer jobs"):
             follower.find(text)
-        except ConfigError as e:
-            assert "meshinfer jobs" in str(e)
-        else:
-            raise AssertionError(text)

@@ -12,7 +12,8 @@ import trio
 
 from meshinfer.errors import ProtocolError
 from meshinfer.mesh.api import MAX_FRAME, MAX_MESSAGE, Stream, Topic
-from meshinfer.model.facts import Cancel, Claim, Manifest
+from meshinfer.model.detection import Event
+from meshinfer.model.facts import Cancel, Claim, Fact, Manifest
 from meshinfer.model.ids import JobId
 from meshinfer.model.job import JobOrder, job_id
 from meshinfer.node import events, records
@@ -162,7 +163,7 @@ async def test_records_that_are_not_genuine(world: World, by_gossip: bool) -> No
         await works(alice, bob)
 
 
-def hostile_facts() -> list[Callable[[JobOrder], object]]:
+def hostile_facts() -> list[Callable[[JobOrder], Fact]]:
     return [
         lambda job: Manifest(job.id, 999, 1, (bytes(16),)),
         lambda job: Manifest(job.id, 0, 1000, (), 2**53),
@@ -176,7 +177,7 @@ async def test_genuine_records_that_make_no_sense(world: World) -> None:
     job = alice.publish("real")
     async with stranger(world, "alice") as mallory:
         for seq, fact in enumerate(hostile_facts(), start=1):
-            await mallory.announce("jobs", record(fact(job), seq))  # type: ignore[arg-type]
+            await mallory.announce("jobs", record(fact(job), seq))
         await trio.sleep(2)
         assert not any(why.startswith("jobs") for why in alice.rejected)
         assert bob.jobs[job.id].cancelled is None
@@ -327,8 +328,8 @@ async def batch_of(alice: Peer, *frames: int) -> tuple[int, EventPack]:
     return before, pack(alice.records.own.incarnation, log[before:])
 
 
-async def _all_events(alice: Peer) -> list[object]:
-    return [event async for chunk in alice.archive.chunks(0) for event in chunk]  # type: ignore[misc]
+async def _all_events(alice: Peer) -> list[Event]:
+    return [event async for chunk in alice.archive.chunks(0) for event in chunk]
 
 
 async def test_nobody_speaks_events_in_anothers_name(world: World) -> None:
@@ -373,7 +374,7 @@ async def test_windows_are_bounded_in_all(world: World, monkeypatch: pytest.Monk
     alice = await world.start("alice")
     alice.find(*(found(n, *["person"] * 100) for n in range(20)), name="rich")
     log = await _all_events(alice)
-    batch = EventBatch(pack(7, log))  # type: ignore[arg-type]
+    batch = EventBatch(pack(7, log))
     for n in range(20):
         alice.hub.receive(who(f"origin {n}").peer_id, batch)
         assert len(alice.hub.windows) <= 8
@@ -381,7 +382,7 @@ async def test_windows_are_bounded_in_all(world: World, monkeypatch: pytest.Monk
         assert all(w.weight <= 500 for w in alice.hub.windows.values())
     last = who("origin 19").peer_id
     for incarnation in range(8, 30):
-        alice.hub.receive(last, EventBatch(pack(incarnation, log)))  # type: ignore[arg-type]
+        alice.hub.receive(last, EventBatch(pack(incarnation, log)))
     assert [store.incarnation for store in alice.hub.windows if store.origin == last] == [29]
     assert alice.records.own in alice.hub.windows
 
@@ -402,8 +403,8 @@ async def test_an_origin_that_announces_what_it_does_not_have_is_not_asked_on_an
         await until(lambda: mallory_id in alice.mesh.peers)
         alice.find(found(0))
         (event,) = await _all_events(alice)
-        row = pack(5, [event]).rows[0]  # type: ignore[list-item]
-        whole = pack(5, [event])  # type: ignore[list-item]
+        row = pack(5, [event]).rows[0]
+        whole = pack(5, [event])
         far = EventPack(5, whole.labels, whole.works, (type(row)(2**50, row.work, row.frame, row.t, row.seen),))
         subscribe(alice)
         await trio.sleep(1)

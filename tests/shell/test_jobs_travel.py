@@ -12,7 +12,6 @@ from meshinfer.wire.codec import encode
 from meshinfer.wire.messages import Have, Page, read_sync
 from tests.shell.support import Peer, World, stranger, until
 
-
 SOON = sync.PUSH_AFTER + 0.1
 
 
@@ -171,11 +170,11 @@ async def test_a_frozen_neighbour_delays_nobody(world: World) -> None:
         await until(lambda: len(alice.mesh.peers) == 2)
         for n in range(3):
             job = alice.publish(str(n))
-            assert await until(lambda job=job: job.id in bob.jobs) < SOON
+            assert await until(lambda: job.id in bob.jobs) < SOON
         for n in range(4):
             alice.neighbours.state_again(labels={"n": str(n)})
             wanted = {"n": str(n)}
-            seconds = await until(lambda wanted=wanted: bob.driver.state.peers[alice.id].labels == wanted)
+            seconds = await until(lambda: bob.driver.state.peers[alice.id].labels == wanted)
             assert seconds <= 3 * sync.EVERY
 
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 import trio
 
-from meshinfer.model.facts import Cancel, Claim, Manifest, Outcome, Outcomes
+from meshinfer.model.facts import Cancel, Claim, Fact, Manifest, Outcome, Outcomes
 from meshinfer.model.ids import JobId
+from meshinfer.model.record import Record
 from meshinfer.node import records
 from meshinfer.node.pace import Pace
 from meshinfer.store import RecordTable, StoreFull
 from meshinfer.wire.messages import MAX_ANNOUNCEMENT, read_announcement
-from meshinfer.wire.records import Record, unseal
+from meshinfer.wire.records import unseal
 from tests.shell.support import MESH, Peer, World, order, record, until, who
 
 
@@ -41,7 +44,7 @@ def announced(peer: Peer) -> list[tuple[float, str, list[Record]]]:
             said.append((trio.current_time(), topic, batch))
         await publish(topic, data)  # type: ignore[arg-type]
 
-    peer.mesh.publish = heard  # type: ignore[method-assign,assignment]
+    peer.mesh.publish = heard  # type: ignore[method-assign]
     return said
 
 
@@ -55,7 +58,7 @@ async def test_what_is_announced_is_in_the_store_already(world: World) -> None:
         stored.extend(sealed in held for sealed in read_announcement(data).records)
         await publish(topic, data)  # type: ignore[arg-type]
 
-    alice.mesh.publish = check  # type: ignore[method-assign,assignment]
+    alice.mesh.publish = check  # type: ignore[method-assign]
     for n in range(50):
         alice.publish(str(n))
         await trio.sleep(0.02)
@@ -192,15 +195,13 @@ async def test_facts_that_outrun_their_job_count_once_it_comes(world: World) -> 
     alice = await world.start("alice")
     job = order()
     task = bytes(16)
-    for seq, fact in enumerate(
-        (
-            Outcomes(job.id, (Outcome(task, True, 10, 3, 1.0),)),
-            Claim(job.id, (task,), 1, 1, 1.0),
-            Manifest(job.id, 0, 1, (task,)),
-            job,
-        ),
-        start=1,
-    ):
+    facts: list[Fact] = [
+        Outcomes(job.id, (Outcome(task, True, 10, 3, 1.0),)),
+        Claim(job.id, (task,), 1, 1, 1.0),
+        Manifest(job.id, 0, 1, (task,)),
+        job,
+    ]
+    for seq, fact in enumerate(facts, start=1):
         await alice.records.hear(record(fact, seq).sealed, 0.0)
     state = alice.jobs[job.id]
     mallory = who("mallory").peer_id
@@ -256,5 +257,5 @@ async def test_announcements_are_batched_paced_and_below_the_limit(world: World)
     sizes = [sum(len(r.sealed) for r in batch) for _, _, batch in said]
     assert max(sizes) <= MAX_ANNOUNCEMENT
     times = [t for t, _, _ in said]
-    assert all(later - earlier >= 0.19 for earlier, later in zip(times[20:], times[21:], strict=False))
+    assert all(later - earlier >= 0.19 for earlier, later in pairwise(times[20:]))
     assert len(said) <= 20 + 5 * (times[-1] - times[0]) + 1

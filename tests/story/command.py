@@ -20,6 +20,10 @@ WITHOUT_RIGHTS = ["setpriv", "--bounding-set=-all"] if os.geteuid() == 0 and shu
 """Before a command: root without its privileges, so that permissions count for it as for anybody."""
 
 
+AT_ONCE = ["env", "MESHINFER_LIMITS_SETTLE=0"]
+"""Before a command: files are taken in without the wait for one that is still being written."""
+
+
 class Command:
     """`meshinfer ARGS` in the background."""
 

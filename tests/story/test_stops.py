@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from meshinfer.home import socket_path
-from tests.story.command import Command, Host, hosts, refused
+from tests.story.command import AT_ONCE, Command, Host, hosts, refused
 from tests.story.peers import eventually
 from tests.unit.footage import write_image
 from tests.vision.tiny_onnx import brightness_model
@@ -55,7 +55,7 @@ def seconds_to_stop(peer: Host, how: signal.Signals) -> float:
 
 def test_a_peer_at_work_stops_and_goes_on(start: Callable[..., Host], footage: Path) -> None:
     """Ctrl-C, SIGTERM and SIGKILL: what was stored stays, the rest is done at the next start, which is at once."""
-    peer = start("peer", "--source", f"yard={footage}", "--workers", "1")
+    peer = start("peer", "--source", f"yard={footage}", "--workers", "1", before=AT_ONCE)
     assert seconds_to_stop(peer, signal.SIGINT) < 5, "idle"
     peer.start()
     peer.wait_entries(2)
@@ -82,7 +82,7 @@ def test_a_peer_at_work_stops_and_goes_on(start: Callable[..., Host], footage: P
 
 def test_who_follows_or_listens_can_leave(start: Callable[..., Host], footage: Path, tmp_path: Path) -> None:
     """Ctrl-C and --timeout leave the job alone; a node that stops is told from a job that is done."""
-    peer = start("peer", "--source", f"yard={footage}", "--workers", "1")
+    peer = start("peer", "--source", f"yard={footage}", "--workers", "1", before=AT_ONCE)
     (tmp_path / "grey.onnx").write_bytes(brightness_model())
     peer.cli("models", "add", str(tmp_path / "grey.onnx"))
     peer.wait_entries(2)
@@ -114,8 +114,8 @@ def test_results_without_a_holder_are_partial(start: Callable[..., Host], footag
     """A peer that is killed at work: what the others have is given, and it is named."""
     (tmp_path / "few").mkdir()
     write_image(tmp_path / "few" / "bright.png", 220)
-    alice = start("alice", "--source", f"few={tmp_path / 'few'}")
-    bob = start("bob", "--source", f"yard={footage}", "--workers", "1", "--bootstrap", alice.address)
+    alice = start("alice", "--source", f"few={tmp_path / 'few'}", before=AT_ONCE)
+    bob = start("bob", "--source", f"yard={footage}", "--workers", "1", "--bootstrap", alice.address, before=AT_ONCE)
     alice.wait_connected(1)
     alice.wait_entries(1)
     bob.wait_entries(2)
