@@ -9,6 +9,9 @@ import click
 from meshinfer.cli.common import Session, verb
 from meshinfer.cli.connect import node_socket
 
+NAME = 16
+"""Letters of a peer's name on each line."""
+
 
 @verb("catalog")
 @click.option("--all", "everywhere", is_flag=True, help="Ask every peer, not only this one.")
@@ -36,10 +39,10 @@ def catalog(session: Session, everywhere: bool) -> int:
                     seconds + float(entry.get("duration") or 0),
                     held + int(entry.get("bytes") or 0),
                 )
-                session.out.line(_entry_line(entry))
+                session.out.line(_entry_line(entry, everywhere))
             elif bad := message.get("unreadable"):
                 unreadable += 1
-                session.out.line(_unreadable_line(bad))
+                session.out.line(_unreadable_line(bad, everywhere))
         missing = conversation.end.get("missing") or []
     if not session.json:
         _total(session, total, seconds, held, unreadable, everywhere)
@@ -60,21 +63,29 @@ def _total(session: Session, total: int, seconds: float, held: int, unreadable: 
     session.out.say(f"{count(total, 'file')}, {size(held)}{video}{bad}", "bold")
 
 
-def _entry_line(entry: dict[str, Any]) -> str:
+def _entry_line(entry: dict[str, Any], everywhere: bool) -> str:
     """`dock/yard-night.mp4  640x360  12.5 fps 40s  3.1 MB  [hamburg-1] site=hamburg`; labels where they fit."""
-    from meshinfer.cli.output import WIDTH, clean, labels, size, span, who
+    from meshinfer.cli.output import WIDTH, clean, labels, size, span
 
     where = clean(f"{entry.get('source')}/{entry.get('name')}")
     pixels = f"{entry.get('width', '?')}x{entry.get('height', '?')}"
     rate = f"{float(entry['fps']):.4g} fps {span(entry.get('duration'))}" if entry.get("fps") else "image"
-    line = f"{where:<36} {pixels:>9}  {rate:<16} {size(entry.get('bytes')):>7}  [{who(entry, name='peer_name')}]"
+    line = f"{where:<36} {pixels:>9}  {rate:<16} {size(entry.get('bytes')):>7}{_holder(entry, everywhere)}"
     tags = labels(entry.get("labels"))
-    return clean(f"{line} {tags}" if len(line) + len(tags) < WIDTH else line)
+    return clean(f"{line} {tags}" if tags and len(line) + len(tags) < WIDTH else line)
 
 
-def _unreadable_line(bad: dict[str, Any]) -> str:
-    from meshinfer.cli.output import clean, who
+def _unreadable_line(bad: dict[str, Any], everywhere: bool) -> str:
+    from meshinfer.cli.output import clean
 
     state = "waiting" if bad.get("waiting") else "unreadable"
     where = f"{bad.get('source')}/{bad.get('name')}"
-    return clean(f"{where:<36} {state}: {bad.get('reason')}  [{who(bad, name='peer_name')}]")
+    return clean(f"{where:<36} {state}: {bad.get('reason')}{_holder(bad, everywhere)}")
+
+
+def _holder(listed: dict[str, Any], everywhere: bool) -> str:
+    """Whose it is, at the end of a line; of a list of one peer's own it needs no saying."""
+    from meshinfer.cli.output import who
+
+    name = who(listed, name="peer_name")
+    return f"  [{name if len(name) <= NAME else f'{name[: NAME - 1]}…'}]" if everywhere else ""
