@@ -33,7 +33,7 @@ class Health:
         say: Callable[[str], None],
     ) -> None:
         self._home, self._driver, self._mesh, self._say = home, driver, mesh, say
-        self._reserve_mb = max(1, reserve_mb)  # with none at all no job could be written down, and nobody would know why
+        self._reserve_mb = max(1, reserve_mb)  # with none at all no job can be written down, and that must be said
         self._bootstrap = {PeerId(address.rpartition("/p2p/")[2]) for address in bootstrap}
         self._lags: deque[float] = deque(maxlen=LAG_SAMPLES)
         self._said: dict[str, float] = {}

@@ -81,10 +81,9 @@ class Records:
             except ProtocolError as e:
                 count(self.rejected, f"stored record: {e}")
                 continue
-            self._believe(record, now - max(0.0, wall - row.heard))
+            self._believe(record, now - max(0.0, wall - row.heard), stored=True)
             await trio.lowlevel.checkpoint()
         self.log.restore({StoreId(origin, incarnation): n for (origin, incarnation), n in vector.items()})  # type: ignore[arg-type]  # peer ids come back as str
-        self._unwritten.clear()
 
     def state(self, fact: Fact) -> None:
         """Make a record of this soon."""
@@ -109,7 +108,7 @@ class Records:
         now = trio.current_time()
         return [Aged(held.record.sealed, max(0.0, now - held.born)) for held in self.log.missing(theirs)]
 
-    def _believe(self, record: Record, born: float) -> bool:
+    def _believe(self, record: Record, born: float, *, stored: bool = False) -> bool:
         fate, gone = self.log.offer(record, born)
         if gone:
             self._gone.extend(gone)
@@ -119,11 +118,12 @@ class Records:
             count(self.rejected, "a record under a number that another has")
         if fate is not Fate.NEW:
             return False
-        heard = time.time() - (trio.current_time() - born)
-        self._unwritten.append(
-            Stored(record.origin, record.incarnation, record.seq, record.kind, record.key, record.sealed, heard)
-        )
-        self._work.set()
+        if not stored:  # others may speak to us while the store is still being read
+            heard = time.time() - (trio.current_time() - born)
+            self._unwritten.append(
+                Stored(record.origin, record.incarnation, record.seq, record.kind, record.key, record.sealed, heard)
+            )
+            self._work.set()
         if record.fact is not None:
             self._driver.feed(Heard(record.origin, record.fact, born))
         return True

@@ -30,6 +30,9 @@ ASK_AGAIN = 3.0
 """Seconds without news after which the origin is asked whether there is any."""
 
 RETRY = 1.0
+MAX_AGO = 1e9
+"""Thirty years: what is older than that is asked for in vain, and a span without bound would be no valid question."""
+
 UNREACHED = 5.0
 """Seconds for which an origin that is heard but not connected is waited for: it may just be dialed."""
 
@@ -73,7 +76,7 @@ class Subscription:
     ) -> None:
         """`ago`: begin with events recorded so many seconds ago. `cursor`: continue one origin's log after it."""
         self._mesh, self._hub, self._archive = mesh, hub, archive
-        self._wanted, self._ago, self._cursor = wanted, ago, cursor
+        self._wanted, self._ago, self._cursor = wanted, min(ago, MAX_AGO), cursor
         self._began = trio.current_time()
         self._passed = {store: window.last for store, window in hub.windows.items()}
         self._seen: OrderedDict[tuple[TaskId, int], StoreId] = OrderedDict()
@@ -145,8 +148,10 @@ class Subscription:
             except (MeshError, ProtocolError) as e:
                 beyond, patience = math.inf, RETRY
                 away = peer not in self._mesh.peers
-                if away and not n and self._hub.store_of(peer) is None:
-                    self._following.discard(peer)  # nothing ever came from it: followed anew when it does
+                if away and not (met and n) and self._hub.store_of(peer) is None:
+                    self._following.discard(
+                        peer
+                    )  # nothing ever came from it, or only hearsay: followed anew if it does
                     return
                 if away and not met:
                     if trio.current_time() - began >= UNREACHED:

@@ -11,7 +11,10 @@ from meshinfer.model.facts import Cancel, Claim, Fact, Manifest, Outcome, Outcom
 from meshinfer.model.ids import JobId
 from meshinfer.model.record import Record
 from meshinfer.node import records
+from meshinfer.node.driver import Driver
 from meshinfer.node.pace import Pace
+from meshinfer.node.records import Records
+from meshinfer.schedule.state import ScheduleState
 from meshinfer.store import RecordTable, StoreFull
 from meshinfer.wire.messages import MAX_ANNOUNCEMENT, read_announcement
 from meshinfer.wire.records import unseal
@@ -150,6 +153,24 @@ async def test_stated_facts_survive_a_cancelled_flush(world: World) -> None:
     await alice.stop()
     alice = await world.start("alice")
     assert job.id in alice.jobs
+
+
+async def test_what_is_heard_while_the_store_is_read_is_written_too(world: World) -> None:
+    """Neighbours sync with a peer as soon as it is connected, which may be before it has read everything."""
+    alice = await world.start("alice")
+    for n in range(50):
+        alice.publish(str(n))
+    await until(lambda: len(alice.jobs) == 50)
+    again = Records(alice.mesh, MESH, alice.identity, alice.db, Driver(ScheduleState(alice.id), lambda effect: None))
+    news = record(order("news"), 1)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(again.load)
+        while len(again.log) < 10:
+            await trio.lowlevel.checkpoint()
+        assert await again.hear(news.sealed, 0.0)
+    assert len(again.log) >= 51
+    await again.flush()
+    assert news.key in {row.key for row in RecordTable(alice.db).load()[0]}
 
 
 async def test_a_fact_too_long_for_a_record_is_counted_and_the_node_goes_on(world: World) -> None:

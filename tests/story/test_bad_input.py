@@ -108,6 +108,8 @@ def test_bad_files_are_listed_with_their_reason(place: Place) -> None:
     for name, reason in expected.items():
         assert reason in listed[name], (name, listed[name])
     shown = place.alice.cli("catalog").stdout
+    assert "…" in place.alice.cli("peers").stdout
+    assert "?" in meshinfer(place.alice.home, "peers", before=["env", "PYTHONIOENCODING=ascii"]).stdout
     assert "dock/empty.mp4" in shown
     assert "unreadable: is empty" in shown
     assert shown.splitlines()[-1].startswith("2 files, ")
@@ -374,6 +376,8 @@ def test_a_full_disk(place: Place, tmp_path_factory: pytest.TempPathFactory) -> 
         peer = start("h", "--source", f"d={footage}", before=[*NAMESPACE, str(room), *limits], inside=True)
         peer.cli("models", "add", str(place.alice.home.parent / "grey.onnx"))
         peer.wait_entries(1)
+        early = peer.publish(model="grey", name="early")
+        peer.wait_done(early, total=1)
         filler = peer.home.parent / "filler"
         filler.write_bytes(bytes(48 << 20))
         eventually("it notices", lambda: peer.ask("status")["notices"])
@@ -382,6 +386,11 @@ def test_a_full_disk(place: Place, tmp_path_factory: pytest.TempPathFactory) -> 
         assert "starts no tasks now: 15 MB of disk left, 32 MB are kept free" in done.stdout
         assert "15 MB of disk left" in peer.cli("jobs", job).stdout
         assert "15 MB of disk left" in peer.cli("status").stdout
+        with pytest.raises(OSError, match="No space left"), filler.open("ab", buffering=0) as file:
+            while True:
+                file.write(bytes(4096))
+        out = str(peer.home.parent / "out")
+        refused(peer.cli("results", early, "-d", out, check=None), 1, "out: cannot be written: No space left on device")
         filler.unlink()
         peer.wait_done(job, total=1)
         assert "no tasks are started" in peer.log.read_text()
