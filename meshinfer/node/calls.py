@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import trio
 
-from meshinfer.errors import ConfigError, MeshError, ModelError, ProtocolError
+from meshinfer.errors import ConfigError, MeshError, ModelError, ProtocolError, StoreError
 from meshinfer.model.detection import Cursor
 from meshinfer.model.facts import Cancel, ModelRef
 from meshinfer.model.ids import ModelDigest, PeerId, digest_of
 from meshinfer.model.job import JobOrder, JobSpec, job_id, pack_spec
 from meshinfer.model.jobfile import read_spec
+from meshinfer.node.closing import closing
 from meshinfer.node.follow import Follower
 from meshinfer.node.replay import Found
 from meshinfer.node.subscription import Filter, Subscription
@@ -100,7 +101,10 @@ class Calls:
             while order.id not in state.jobs:
                 await self._node.driver.changed()
         if order.id not in state.jobs:
-            raise ConfigError("the job could not be written down: see `meshinfer status`")
+            raise StoreError(
+                f"job {order.id} is not written down yet ({state.no_room or 'the disk is slow'}): it goes out as soon as "
+                "it can be; don't publish it again, see `meshinfer jobs` and `meshinfer status`"
+            )
         await self._node.spread()
         said = {"job": order.id, "name": spec.name, "model": spec.model, "digest": order.model}
         yield {"end": {**said, "peers": len(state.connected)}}
@@ -119,6 +123,10 @@ class Calls:
         with trio.move_on_after(PUBLISH_PATIENCE):
             while job.cancelled is None:
                 await self._node.driver.changed()
+        if job.cancelled is None:
+            raise StoreError(
+                "the cancel is not written down yet: it goes out as soon as it can be; see `meshinfer status`"
+            )
         await self._node.spread()
         yield {"end": {"job": job.id, "name": job.name}}
 
@@ -132,7 +140,7 @@ class Calls:
 
     async def follow(self, args: Args) -> Answers:
         view: View = {}
-        async with aclosing(self._follower.follow(self._follower.find(str(args.get("job", ""))))) as views:
+        async with closing(self._follower.follow(self._follower.find(str(args.get("job", ""))))) as views:
             async for view in views:
                 yield {"data": {"progress": view}}
         yield {"end": {"summary": view}}
@@ -161,14 +169,14 @@ class Calls:
         wanted = Filter(
             job=self._follower.find(args["job"]).id if args.get("job") else None,
             labels=tuple(labels if isinstance(labels, list) else [labels]),
-            min_score=float(args.get("min_score") or 0.0),
+            min_score=_number(args, "min_score"),
             source=args.get("source") or None,
             peer=args.get("peer") or None,
         )
         subscription = Subscription(node.mesh, node.hub, node.archive, wanted=wanted, ago=ago, cursor=cursor)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(subscription.serve)
-            async with aclosing(subscription.items()) as items:
+            async with closing(subscription.items()) as items:
                 async for item in items:
                     if isinstance(item, str):
                         yield {"data": {"notice": item}}
@@ -264,6 +272,13 @@ def _picture(peer: PeerId, name: str, picture: Picture) -> dict[str, Any]:
     }
 
 
+def _number(args: Args, name: str) -> float:
+    value = args.get(name) or 0.0
+    if not isinstance(value, int | float):
+        raise ConfigError(f"{name}: {value!r} is no number")
+    return float(value)
+
+
 def _since(text: object) -> tuple[float, Cursor | None]:
     """`10m` -> seconds; `peer/incarnation/n` -> a cursor. Raises ConfigError."""
     if not text:
@@ -271,6 +286,6 @@ def _since(text: object) -> tuple[float, Cursor | None]:
     if match := _AGO.match(str(text)):
         return float(match[1]) * _SECONDS[match[2]], None
     parts = str(text).split("/")
-    if len(parts) == 3 and parts[1].isdigit() and parts[2].isdigit():
+    if len(parts) == 3 and all(part.isdigit() and len(part) < 19 for part in parts[1:]):
         return 0.0, Cursor(PeerId(parts[0]), int(parts[1]), int(parts[2]))
     raise ConfigError(f"--since {text}: give a time such as 10m, or an event's cursor (peer/incarnation/n)")

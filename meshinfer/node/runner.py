@@ -9,6 +9,7 @@ after a kill the task resumes at the first frame whose result was not stored.
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,9 +27,6 @@ from meshinfer.node.driver import Driver
 from meshinfer.node.engine import Batch, Engine, TaskError, WorkItem
 from meshinfer.schedule.stimuli import Start, Stop, TaskEnded, TaskProgressed, TaskReturned
 from meshinfer.store import Database, TaskRow, TaskTable
-
-MAX_STARTS = 256
-"""Starts and stops that wait for the store: above the schedule's window, so that it never waits."""
 
 MEASURED = 100
 """Jobs whose first inference is remembered."""
@@ -65,7 +63,8 @@ class Runner:
         self._tasks = TaskTable(db, me)
         self._driver, self._find, self._on_events, self._on_trouble = driver, find, on_events, on_trouble
         self._running: dict[TaskId, _Running] = {}
-        self._send, self._receive = trio.open_memory_channel[Start | Stop](MAX_STARTS)
+        self._wishes: deque[Start | Stop] = deque()
+        self._wished = trio.Event()
         self._trio = trio.lowlevel.current_trio_token()
         self.first_inference: dict[JobId, float] = {}
         """When each job's first inference began here, in seconds of the system's monotonic clock: for measuring."""
@@ -76,24 +75,38 @@ class Runner:
         return self._engine.load
 
     def perform(self, effect: Start | Stop) -> None:
-        self._send.send_nowait(effect)
+        """Bounded by the schedule: at most its window of starts, and a stop for each job."""
+        self._wishes.append(effect)
+        self._wished.set()
 
     async def serve(self) -> None:
-        async for effect in self._receive:
-            match effect:
-                case Start():
-                    info = self._driver.state.jobs[effect.job].info
-                    try:
-                        ended = await trio.to_thread.run_sync(self._begin, effect, info)
-                    except StoreError as e:
-                        self._returned(effect.task, str(e))
-                        continue
-                    if ended is not None:
-                        self._driver.feed(TaskEnded(effect.task, ended))
-                case Stop():
-                    for task in effect.tasks:
-                        self._engine.cancel(task)
-                    await trio.to_thread.run_sync(self._tasks.cancel, effect.job)
+        while True:
+            while not self._wishes:
+                self._wished = trio.Event()
+                await self._wished.wait()
+            match self._wishes.popleft():
+                case Start() as start:
+                    await self._start(start)
+                case Stop() as stop:
+                    await self._stop(stop)
+
+    async def _start(self, start: Start) -> None:
+        info = self._driver.state.jobs[start.job].info
+        try:
+            ended = await trio.to_thread.run_sync(self._begin, start, info)
+        except StoreError as e:
+            self._returned(start.task, str(e))
+            return
+        if ended is not None:
+            self._driver.feed(TaskEnded(start.task, ended))
+
+    async def _stop(self, stop: Stop) -> None:
+        for task in stop.tasks:
+            self._drop(task)
+        try:
+            await trio.to_thread.run_sync(self._tasks.cancel, stop.job)
+        except StoreError as e:
+            self._on_trouble(str(e))  # the tasks stay "running" in the store: nobody begins them again
 
     async def close(self, timeout: float) -> None:
         """Stop the engine; what is unfinished is pending again in the store."""
