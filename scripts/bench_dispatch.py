@@ -155,8 +155,8 @@ def main() -> None:
         f"p99 {report['loop_lag_ms']['p99']:6.1f} ms   (goal: p99 20)"
     )
     print(
-        f"idle peer                                      CPU {report['idle']['cpu_percent']:.2f} % of a core (goal: 1), "
-        f"memory {report['idle']['rss_mb']} MB"
+        f"idle peer                                      CPU {report['idle']['cpu_percent']:.2f} % of a core, "
+        f"goal: 1; memory {report['idle']['rss_mb']} MB"
     )
 
 

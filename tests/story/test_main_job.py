@@ -100,7 +100,7 @@ def test_killed_in_the_middle(
     peer: Callable[..., PeerProcess], footage: tuple[Path, Path], model: Path, tmp_path: Path
 ) -> None:
     """SIGKILL while it works, start again: it finishes its part, nothing is missing and nothing is there twice."""
-    alice, bob, carol = trio_of_peers(peer, footage, model)
+    _, bob, carol = trio_of_peers(peer, footage, model)
     subscriber = Subscriber(carol, "--source", "gate")
     events = subscriber.events()
     job = carol.publish(**SPEC)
