@@ -15,6 +15,6 @@ def assets() -> Path:
     """Real models, footage and labelled images; `MESHINFER_ASSETS` says where (default: ../shared/assets)."""
     folder = Path(os.environ.get("MESHINFER_ASSETS", ROOT.parent / "shared" / "assets"))
     if not folder.is_dir():
-        # The assets are not ours to ship: without them a checkout still runs every other test, and says what it left out.
+        # They are not ours to ship: without them a checkout still runs every other test, and says what it left out.
         pytest.skip(f"no test assets at {folder}: set MESHINFER_ASSETS to a folder with models/, media/ and coco/")
     return folder

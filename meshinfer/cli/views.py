@@ -94,6 +94,8 @@ def _show_peers(out: Output, peers: list[dict[str, Any]]) -> None:
         errors = peer.get("errors") or []
         for error in errors[:MAX_ERRORS]:
             out.say(f"{who(peer)} failed on {error.get('source')}/{error.get('entry')}: {error.get('message')}", "red")
+        for notice in (peer.get("notices") or [])[:MAX_ERRORS]:
+            out.say(f"{who(peer)}: {notice.get('source')}/{notice.get('entry')}: {notice.get('message')}", "yellow")
         if len(errors) > MAX_ERRORS:
             out.say(f"{who(peer)}: and {count(len(errors) - MAX_ERRORS, 'more failure')}", "red")
 

@@ -34,3 +34,5 @@ class Verdict(Struct, frozen=True, omit_defaults=True):
     detections: Count = 0
     skipped: Annotated[tuple[Skipped, ...], Meta(max_length=16)] = ()
     errors: Annotated[tuple[TaskError, ...], Meta(max_length=32)] = ()
+    notices: Annotated[tuple[TaskError, ...], Meta(max_length=32)] = ()
+    """Of tasks that are done, but of which people should know more: a video that was cut off."""

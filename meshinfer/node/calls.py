@@ -102,8 +102,8 @@ class Calls:
                 await self._node.driver.changed()
         if order.id not in state.jobs:
             raise StoreError(
-                f"job {order.id} is not written down yet ({state.no_room or 'the disk is slow'}): it goes out as soon as "
-                "it can be; don't publish it again, see `meshinfer jobs` and `meshinfer status`"
+                f"job {order.id} is not written down yet ({state.no_room or 'the disk is slow'}): it goes out when it "
+                "can be; don't publish it again, see `meshinfer jobs` and `meshinfer status`"
             )
         await self._node.spread()
         said = {"job": order.id, "name": spec.name, "model": spec.model, "digest": order.model}

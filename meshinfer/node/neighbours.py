@@ -64,6 +64,7 @@ class Neighbours:
             remembered[peer], self._last_seen[peer] = known.addresses, known.last_seen
             self._know(peer, known.addresses)
         while True:
+            looked_at = len(self._driver.state.peers)  # before what waits: who comes meanwhile is no less new
             for peer in sorted(self._driver.state.peers, key=lambda peer: (self._given_up.get(peer, 0.0), peer)):
                 fact = self._driver.state.peers[peer]
                 if not fact.guest:
@@ -76,8 +77,7 @@ class Neighbours:
                 except StoreError:
                     pass  # housekeeping says that the disk is full; this is tried again
             with trio.move_on_after(REMEMBER_EVERY):
-                known_before = len(self._driver.state.peers)
-                while len(self._driver.state.peers) == known_before:
+                while len(self._driver.state.peers) == looked_at:
                     await self._driver.changed()
 
     def _know(self, peer: PeerId, addresses: tuple[str, ...]) -> None:

@@ -183,8 +183,8 @@ class Node:
         unknown = [name for name in spec.detect.classes if name not in card.classes]
         if unknown:
             hint = did_you_mean(unknown[0], card.classes)
-            known = ", ".join(card.classes[:100])
-            raise ConfigError(f"$.detect.classes: {card.name} knows no class {unknown[0]!r}{hint}; it knows: {known}")
+            known = f" It knows: {', '.join(card.classes[:100])}" if "did you mean" in hint else ""
+            raise ConfigError(f"$.detect.classes: {card.name} knows no class {unknown[0]!r}{hint}{known}")
         return card.digest
 
     def _held_elsewhere(self, reference: str, not_here: ModelError) -> ModelDigest:

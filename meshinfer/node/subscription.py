@@ -118,19 +118,23 @@ class Subscription:
         if self._cursor is not None and self._cursor.origin == peer:
             at, n = StoreId(peer, self._cursor.incarnation), self._cursor.n
         began, met, warned = trio.current_time(), at is not None, False
+        hearsay: set[int] = set()
+        """Told as they passed by, before the origin could be asked."""
         while True:
             window = self._hub.windows.get(at) if at is not None else None
-            if window is not None and window.first <= n + 1 <= window.last:
+            if window is not None and window.first <= n + 1 <= window.last and (met or peer not in self._mesh.peers):
                 for event in window.after(n, BUFFER):
                     await self._deliver(event)
                     n = event.cursor.n
+                    if not met and len(hearsay) < SEEN:
+                        hearsay.add(n)
                 if n >= window.last:
                     await self._news(at, n, n, ASK_AGAIN)
                 continue
             beyond = window.last if window is not None else 0.0
             ask = (
                 Replay(ago=self._ago + trio.current_time() - self._began)
-                if at is None
+                if at is None or not met
                 else Replay(after=n, incarnation=at.incarnation)
             )
             try:
@@ -141,17 +145,18 @@ class Subscription:
                             n = page.n
                             continue
                         for event in page.events:
-                            await self._deliver(event)
+                            if event.cursor.n not in hearsay:
+                                await self._deliver(event)
                             n = event.cursor.n
                 met, warned = True, False
+                hearsay.clear()
                 patience = ASK_AGAIN
             except (MeshError, ProtocolError) as e:
                 beyond, patience = math.inf, RETRY
                 away = peer not in self._mesh.peers
                 if away and not (met and n) and self._hub.store_of(peer) is None:
-                    self._following.discard(
-                        peer
-                    )  # nothing ever came from it, or only hearsay: followed anew if it does
+                    # Nothing ever came from it, or only hearsay: it is followed anew if something does.
+                    self._following.discard(peer)
                     return
                 if away and not met:
                     if trio.current_time() - began >= UNREACHED:

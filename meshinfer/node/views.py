@@ -8,7 +8,7 @@ import msgspec
 
 from meshinfer.model.detection import Event
 from meshinfer.model.ids import PeerId
-from meshinfer.model.verdict import Verdict
+from meshinfer.model.verdict import TaskError, Verdict
 from meshinfer.schedule.job import JobState
 from meshinfer.schedule.progress import Progress, Share, progress
 from meshinfer.schedule.state import ScheduleState
@@ -42,10 +42,13 @@ def _lists(verdict: Verdict) -> View:
         "frames": verdict.frames,
         "stands_by": verdict.stands_by,
         "skipped": [{"reason": s.reason, "entries": s.entries} for s in verdict.skipped],
-        "errors": [
-            {"source": e.source, "entry": e.entry, "kind": e.kind, "message": e.message} for e in verdict.errors
-        ],
+        "errors": [_told(e) for e in verdict.errors],
+        "notices": [_told(e) for e in verdict.notices],
     }
+
+
+def _told(e: TaskError) -> View:
+    return {"source": e.source, "entry": e.entry, "kind": e.kind, "message": e.message}
 
 
 def missing_view(state: ScheduleState, missing: dict[PeerId, str]) -> list[View]:

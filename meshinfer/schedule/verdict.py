@@ -40,7 +40,8 @@ def on_job(state: ScheduleState, job: JobState, now: float) -> Verdict:
         analysed=frames + sum(job.mine[task].analysed for task in job.running),
         detections=detections + sum(job.mine[task].detections for task in job.running),
         skipped=skipped,
-        errors=_errors(state, job),
+        errors=_tell(state, job, done=False),
+        notices=_tell(state, job, done=True),
     )
 
 
@@ -100,10 +101,13 @@ def _about(state: ScheduleState, job: JobState, left_to: list[PeerId], elsewhere
     return "; ".join(parts)
 
 
-def _errors(state: ScheduleState, job: JobState) -> tuple[TaskError, ...]:
-    errors = []
+def _tell(state: ScheduleState, job: JobState, *, done: bool) -> tuple[TaskError, ...]:
+    """What our own outcomes say: why tasks failed, or what is to be known of those that are done."""
+    told = []
     for task, mine in job.mine.items():
         outcome = job.outcomes.get(task, {}).get(state.me)
-        if outcome is not None and not outcome.done:
-            errors.append(TaskError(mine.entry.source, mine.entry.name, outcome.error_kind, outcome.error))
-    return tuple(errors[:MAX_ERRORS])
+        if outcome is None or outcome.done != done or (done and not outcome.truncated):
+            continue
+        kind, message = ("input", outcome.truncated) if done else (outcome.error_kind, outcome.error)
+        told.append(TaskError(mine.entry.source, mine.entry.name, kind, message))
+    return tuple(told[:MAX_ERRORS])

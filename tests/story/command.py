@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import subprocess
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -35,10 +36,15 @@ class Command:
     def wait_line(self, text: str = "") -> str:
         """The next line of its standard output that has `text` in it."""
         assert self.process.stdout is not None
-        for line in self.process.stdout:
-            if text in line:
-                return line
-        raise AssertionError(f"it ended without saying {text!r}: {self.end()}")
+        timer = threading.Timer(PATIENCE, self.process.kill)
+        timer.start()
+        try:
+            for line in self.process.stdout:
+                if text in line:
+                    return line
+        finally:
+            timer.cancel()
+        raise AssertionError(f"it ended, or was ended, without saying {text!r}: {self.end()}")
 
     def end(self, how: signal.Signals | None = None, within: float = PATIENCE) -> Done:
         if how is not None:

@@ -12,6 +12,7 @@ import signal
 import socket
 import subprocess
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -276,7 +277,7 @@ def test_guests(place: Place, tmp_path: Path) -> None:
     done = meshinfer(home, *job, "--bootstrap", place.bob.address)
     assert done.returncode == 0, done.stderr
     assert "1 of 1 file done" in done.stdout
-    subscriber = Command(home, "subscribe", "--since", "1h", "--job", "guests", "--bootstrap", place.bob.address)
+    subscriber = Command(home, "subscribe", "--since", "1h", "--job", "guests", "--bootstrap", place.alice.address)
     assert "dock/good.avi" in subscriber.wait_line()
     ended = subscriber.end(signal.SIGINT, within=10)
     assert ended.returncode == 130
@@ -386,9 +387,9 @@ def test_a_full_disk(place: Place, tmp_path_factory: pytest.TempPathFactory) -> 
         assert "starts no tasks now: 15 MB of disk left, 32 MB are kept free" in done.stdout
         assert "15 MB of disk left" in peer.cli("jobs", job).stdout
         assert "15 MB of disk left" in peer.cli("status").stdout
-        with pytest.raises(OSError, match="No space left"), filler.open("ab", buffering=0) as file:
-            while True:
-                file.write(bytes(4096))
+        with suppress(OSError), filler.open("ab", buffering=0) as file:
+            while file.write(bytes(4096)):
+                pass
         out = str(peer.home.parent / "out")
         refused(peer.cli("results", early, "-d", out, check=None), 1, "out: cannot be written: No space left on device")
         filler.unlink()

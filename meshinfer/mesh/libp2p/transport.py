@@ -23,6 +23,10 @@ upgrading: ContextVar[Socket | None] = ContextVar("upgrading", default=None)
 """The socket that this task is securing and muxing: libp2p hands its layers no way down to it."""
 
 
+MAX_READ = 1 << 20
+"""Bytes asked of the system at a time: it reserves as many, and lengths come from whoever dials."""
+
+
 def exclusive_address(sock: Any) -> None:
     """Instead of libp2p's SO_REUSEPORT (there for hole punching): with it, two nodes share a port without a word."""
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -43,7 +47,7 @@ class Socket(TrioTCPStream):
         sockets.add(self)
 
     async def read(self, n: int | None = None) -> bytes:
-        data: bytes = await super().read(n)
+        data: bytes = await super().read(None if n is None else min(n, MAX_READ))
         self.heard = True
         self.counters["bytes_in"] += len(data)
         return data
