@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import hashlib
 from collections.abc import Iterable
-from difflib import get_close_matches
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +22,7 @@ from meshinfer.errors import ModelError
 from meshinfer.model.detection import MAX_DETECTIONS, Detection
 from meshinfer.model.ids import ModelDigest
 from meshinfer.model.job import Detect
+from meshinfer.model.typed import no_such_class
 
 _DEFAULT_SIZE = 640
 _SIZES = range(16, 4097)
@@ -38,12 +38,7 @@ class Detector:
     def unknown_classes(self, names: Iterable[str]) -> str:
         """What is wrong with these class names: a sentence, or "" where the model knows them all."""
         wrong = [name for name in names if name not in self.card.classes]
-        if not wrong:
-            return ""
-        close = get_close_matches(wrong[0], self.card.classes, 1)
-        hint = f" Did you mean {close[0]!r}?" if close else ""
-        known = ", ".join(self.card.classes[:100]) + (", ..." if len(self.card.classes) > 100 else "")
-        return f"unknown class {wrong[0]!r}.{hint} {self.card.reference} knows: {known}"
+        return no_such_class(self.card.reference, wrong[0], self.card.classes) if wrong else ""
 
     def worker(self, detect: Detect, max_detections: int = MAX_DETECTIONS) -> Worker:
         """Buffers for one thread. Raises ModelError for class names the model does not know."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 import msgspec
@@ -45,6 +45,13 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     if near:
         return f"; did you mean `{near[0]}`?"
     return f"; known are {', '.join(choices)}" if choices else ""
+
+
+def no_such_class(model: str, word: str, known: Sequence[str]) -> str:
+    """What is wrong with a class name, what was perhaps meant, and what the model knows."""
+    near = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
+    hint = f" (did you mean {near[0]!r}?)" if near else ""
+    return f"{model} knows no class {word!r}{hint}; it knows: {', '.join(known[:80])}{', …' if len(known) > 80 else ''}"
 
 
 def shown(value: object) -> str:

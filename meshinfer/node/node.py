@@ -25,7 +25,7 @@ from meshinfer.mesh.identity import Identity
 from meshinfer.model.detection import Event
 from meshinfer.model.ids import ModelDigest, PeerId
 from meshinfer.model.job import JobSpec
-from meshinfer.model.typed import did_you_mean
+from meshinfer.model.typed import no_such_class
 from meshinfer.node import control, gossip
 from meshinfer.node.calls import Calls
 from meshinfer.node.driver import Driver
@@ -182,9 +182,7 @@ class Node:
             return self._held_elsewhere(spec.model, e)
         unknown = [name for name in spec.detect.classes if name not in card.classes]
         if unknown:
-            hint = did_you_mean(unknown[0], card.classes)
-            known = f" It knows: {', '.join(card.classes[:100])}" if "did you mean" in hint else ""
-            raise ConfigError(f"$.detect.classes: {card.name} knows no class {unknown[0]!r}{hint}{known}")
+            raise ConfigError(f"$.detect.classes: {no_such_class(card.name, unknown[0], card.classes)}")
         return card.digest
 
     def _held_elsewhere(self, reference: str, not_here: ModelError) -> ModelDigest:

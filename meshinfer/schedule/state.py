@@ -19,7 +19,7 @@ from meshinfer.model.catalog import SourceSummary
 from meshinfer.model.facts import MAX_OUTCOMES, Cancel, Claim, Fact, Manifest, Outcome, Outcomes, PeerFact
 from meshinfer.model.ids import ContentId, JobId, ModelDigest, PeerId, TaskId
 from meshinfer.model.job import JobInfo, JobOrder, JobSpec, read_order
-from meshinfer.model.typed import did_you_mean
+from meshinfer.model.typed import no_such_class
 from meshinfer.schedule import reports
 from meshinfer.schedule import stimuli as st
 from meshinfer.schedule.choice import PROMPT, View, choose
@@ -212,7 +212,7 @@ class ScheduleState:
         if classes is None:
             return f"the model {spec.model} ({info.order.model[:12]}) is not held here: meshinfer models add FILE"
         if unknown := unknown_classes(spec, classes):
-            return f"the model {spec.model} knows no class {unknown[0]!r}{did_you_mean(unknown[0], classes)}"[:500]
+            return no_such_class(f"the model {spec.model}", unknown[0], classes)[:500]
         return None
 
     def _open(self, now: float) -> list[JobState]:

@@ -131,8 +131,14 @@ class Subscriber:
                 yield data
 
     def stop(self) -> None:
+        """What it had printed by then can still be read."""
         self.process.send_signal(signal.SIGINT)
         self.process.wait(20)
+
+    def close(self) -> None:
+        self.stop()
+        assert self.process.stdout is not None
+        self.process.stdout.close()
 
 
 @contextmanager

@@ -85,6 +85,7 @@ def test_the_story(peer: Callable[..., PeerProcess], footage: tuple[Path, Path],
     eventually("the subscriber has heard it all", lambda: len(heard) >= len(events))
     subscriber.stop()
     listener.join(10)
+    subscriber.close()
     assert sorted((e["task"], e["frame"]) for e in heard) == sorted((e["task"], e["frame"]) for e in events)
 
     # No footage crosses the wire: events, twice gossiped and once fetched, are a fraction of it.
@@ -115,6 +116,7 @@ def test_killed_in_the_middle(
         heard.append(next(events))
     subscriber.stop()
     heard += list(events)
+    subscriber.close()
     assert as_found(heard) == as_found(found), "the subscriber heard each frame once, across the restart"
 
 

@@ -73,10 +73,10 @@ def test_a_wrong_class_name_lists_the_known_ones(tmp_path: Path) -> None:
     names: Sequence[str] = ("person", "car")
     path.write_bytes(constant_model(np.zeros((1, 6, 84), np.float32), metadata={"names": repr(list(names))}))
     detector = load_detector(path)
-    text = "unknown class 'persn'. Did you mean 'person'? m knows: person, car"
+    text = "m knows no class 'persn' (did you mean 'person'?); it knows: person, car"
     assert detector.unknown_classes(["car", "persn"]) == text
     assert detector.unknown_classes(["car", "person"]) == ""
-    with pytest.raises(ModelError, match="unknown class 'persn'"):
+    with pytest.raises(ModelError, match="no class 'persn'"):
         detector.worker(Detect(classes=("persn",)))
 
 
