@@ -11,7 +11,7 @@ from pathlib import Path
 import cv2
 import trio
 
-from meshinfer.errors import MediaError, MeshError, ProtocolError
+from meshinfer.errors import MediaError, ProtocolError
 from meshinfer.media.catalog import Catalog
 from meshinfer.media.draw import annotate
 from meshinfer.media.frames import read_frame
@@ -19,7 +19,7 @@ from meshinfer.mesh.api import Mesh, Stream
 from meshinfer.model.catalog import Entry
 from meshinfer.model.detection import Event
 from meshinfer.model.ids import JobId, PeerId
-from meshinfer.node.paging import by_size
+from meshinfer.node.paging import by_size, next_frame
 from meshinfer.node.replay import Found
 from meshinfer.store import EventLog, ResultKey, TaskTable, result_key
 from meshinfer.wire.codec import encode
@@ -70,12 +70,7 @@ class Findings:
         async with self._mesh.open(peer, PROTOCOL) as stream:
             await stream.send(encode(ask))
             for _ in range(MAX_MESSAGES):
-                data = None
-                with trio.move_on_after(PATIENCE) as waiting:
-                    data = await stream.receive()
-                if waiting.cancelled_caught:
-                    raise MeshError("stopped answering")
-                message = read_results(data or b"")
+                message = read_results(await next_frame(stream, PATIENCE) or b"")
                 if isinstance(message, Events):
                     yield Found(message.pack.incarnation, unpack(message.pack, peer))
                     continue

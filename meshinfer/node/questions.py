@@ -13,7 +13,7 @@ from meshinfer.model.ids import PeerId
 from meshinfer.model.job import JobOrder, job_id, read_order
 from meshinfer.model.verdict import Verdict
 from meshinfer.node.driver import Driver
-from meshinfer.node.paging import by_size
+from meshinfer.node.paging import by_size, next_frame
 from meshinfer.schedule import verdict
 from meshinfer.wire.codec import encode
 from meshinfer.wire.messages import (
@@ -74,11 +74,7 @@ class Questions:
         async with self._mesh.open(peer, CATALOG) as stream:
             await stream.send(encode(CatalogOf()))
             for _ in range(MAX_PAGES):
-                data = None
-                with trio.move_on_after(PATIENCE) as waiting:
-                    data = await stream.receive()
-                if waiting.cancelled_caught:
-                    raise MeshError("no answer in time")
+                data = await next_frame(stream, PATIENCE)
                 if data is None:
                     return
                 yield read_catalog(data)

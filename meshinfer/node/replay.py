@@ -10,10 +10,11 @@ from typing import NamedTuple
 
 import trio
 
-from meshinfer.errors import MeshError, ProtocolError
+from meshinfer.errors import ProtocolError
 from meshinfer.mesh.api import Mesh, Stream
 from meshinfer.model.detection import Event
 from meshinfer.model.ids import PeerId
+from meshinfer.node.paging import next_frame
 from meshinfer.store import EventLog
 from meshinfer.wire.codec import encode
 from meshinfer.wire.eventpack import packs, unpack
@@ -76,11 +77,7 @@ async def replay_from(mesh: Mesh, peer: PeerId, ask: Replay) -> AsyncGenerator[F
         await stream.send(encode(ask))
         incarnation, n = None, 0
         while True:
-            with trio.move_on_after(PATIENCE) as waiting:
-                data = await stream.receive()
-            if waiting.cancelled_caught:
-                raise MeshError(f"peer {peer[-6:]} stopped answering")
-            message = read_events(data or b"")
+            message = read_events(await next_frame(stream, PATIENCE) or b"")
             if isinstance(message, Events):
                 numbers = [n, *(row.n for row in message.pack.rows)]
                 if incarnation not in (None, message.pack.incarnation) or any(b <= a for a, b in pairwise(numbers)):
