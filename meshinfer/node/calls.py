@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import re
 import time
 from collections.abc import AsyncGenerator
@@ -16,17 +15,16 @@ import trio
 from meshinfer.errors import ConfigError, MeshError, ModelError, ProtocolError, StoreError
 from meshinfer.model.detection import Cursor
 from meshinfer.model.facts import Cancel, ModelRef
-from meshinfer.model.ids import ModelDigest, PeerId, digest_of
+from meshinfer.model.ids import ModelDigest, PeerId
 from meshinfer.model.job import JobOrder, JobSpec, job_id, pack_spec
 from meshinfer.model.jobfile import read_spec
 from meshinfer.node.closing import closing
 from meshinfer.node.follow import Follower
-from meshinfer.node.replay import Found
+from meshinfer.node.merge import merged
 from meshinfer.node.subscription import Filter, Subscription
 from meshinfer.node.views import View, event_view, job_view, missing_view, name_of, peers_view, verdict_view
-from meshinfer.schedule.progress import progress
 from meshinfer.schedule.state import ScheduleState
-from meshinfer.wire.messages import Ask, CatalogPage, Picture, ResultsEnd, ResultsOf, Tasks
+from meshinfer.wire.messages import Ask, CatalogPage, ResultsOf
 
 if TYPE_CHECKING:
     from meshinfer.node.control import Call
@@ -184,52 +182,12 @@ class Calls:
                         yield {"data": {"event": event_view(node.driver.state, item)}}
 
     async def results(self, args: Args) -> Answers:
-        node, state = self._node, self._node.driver.state
+        node = self._node
         job = self._follower.find(str(args.get("job", "")))
-        ask = ResultsOf(job.id, min(64, int(args.get("annotate") or 0)))
-        now = progress(state, job, trio.current_time())
-        missing: dict[PeerId, str] = dict.fromkeys(now.missing, "not connected")
-        refused: list[PeerId] = []
-        digests: list[str] = []
-        for peer in sorted(now.shares):
-            if peer in missing:
-                continue
-            if peer != state.me and peer not in state.connected:
-                if any(winner == peer for winner in now.winners.values()):
-                    missing[peer] = "not connected"
-                continue
-            name = name_of(state, peer)
-            try:
-                async with aclosing(node.findings.of(peer, ask)) as messages:
-                    async for message in messages:
-                        match message:
-                            case Tasks():
-                                for report in message.tasks:
-                                    if now.winners.get(report.task, peer) == peer:
-                                        digests.append(f"{report.content}:{report.digest}")
-                                        said = msgspec.structs.asdict(report)
-                                        yield {"data": {"task": {**said, "peer": peer, "peer_name": name}}}
-                            case Found():
-                                for event in message.events:
-                                    if now.winners.get(event.task, peer) == peer:
-                                        yield {"data": {"event": event_view(state, event)}}
-                            case Picture():
-                                yield {"data": {"picture": _picture(peer, name, message)}}
-                            case ResultsEnd():
-                                if message.pixels_refused:
-                                    refused.append(peer)
-            except (MeshError, ProtocolError) as e:
-                missing[peer] = str(e)
-        view = job_view(state, job, trio.current_time())
-        yield {
-            "end": {
-                "job": view,
-                "partial": bool(missing) or view["state"] not in ("done", "cancelled", "expired"),
-                "missing": missing_view(state, missing),
-                "pixels_refused": [{"peer": p, "name": name_of(state, p)} for p in refused],
-                "digest": digest_of(sorted(digests)),
-            }
-        }
+        ask = ResultsOf(job.id, min(64, int(_number(args, "annotate"))))
+        async with aclosing(merged(node.driver.state, node.findings, job, ask)) as answers:
+            async for answer in answers:
+                yield answer
 
     # ---- models ------------------------------------------------------------------------------------------------------
 
@@ -259,17 +217,6 @@ def _catalog_lines(page: CatalogPage, peer: PeerId, name: str) -> list[dict[str,
         *({"data": {"entry": {**who, **msgspec.structs.asdict(entry)}}} for entry in page.entries),
         *({"data": {"unreadable": {**who, **msgspec.structs.asdict(bad)}}} for bad in page.unreadable),
     ]
-
-
-def _picture(peer: PeerId, name: str, picture: Picture) -> dict[str, Any]:
-    return {
-        "peer": peer,
-        "peer_name": name,
-        "source": picture.source,
-        "entry": picture.entry,
-        "frame": picture.frame,
-        "jpeg_base64": base64.b64encode(picture.jpeg).decode(),
-    }
 
 
 def _number(args: Args, name: str) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -129,9 +129,10 @@ class JobState:
         for by_peer in self.outcomes.values():
             by_peer.pop(peer, None)
 
-    def canonical(self, task: TaskId) -> tuple[PeerId, Outcome] | None:
+    def canonical(self, task: TaskId, among: Collection[PeerId] | None = None) -> tuple[PeerId, Outcome] | None:
         """The one result that counts where several peers did the task: smallest (rank, digest), the same everywhere."""
-        done = {peer: o for peer, o in self.outcomes.get(task, {}).items() if o.done}
+        outcomes = self.outcomes.get(task, {})
+        done = {peer: o for peer, o in outcomes.items() if o.done and (among is None or peer in among)}
         if not done:
             return None
         # Ranked over the peers that delivered, so that a manifest more or less somewhere changes no result.

@@ -119,3 +119,20 @@ def test_a_job_that_is_not_understood_can_still_be_followed() -> None:
     me = Peer()
     me.hear(ME, newer)
     assert progress(me.state, me.state.jobs[newer.id], me.now).stage == "expired"
+
+
+def test_another_delivery_counts_where_the_winner_is_out_of_reach() -> None:
+    """1. Of two deliveries all peers name the same one.
+    2. Asked among those that can be reached, the other one is named; among nobody, none."""
+    me = Peer()
+    me.hear(CAROL, JOB)
+    for peer in (BOB, CAROL):
+        me.meet(peer)
+        me.hear(peer, manifest(JOB, "a"))
+        me.hear(peer, outcomes(JOB, outcome(JOB, "a", digest="d")))
+    job, a = me.state.jobs[JOB.id], task(JOB, "a")
+    winner = of(me).winners[a]
+    (other,) = {BOB, CAROL} - {winner}
+    assert job.canonical(a, {BOB, CAROL, ME}) == job.canonical(a) == (winner, outcome(JOB, "a", digest="d"))
+    assert job.canonical(a, {ME, other}) == (other, outcome(JOB, "a", digest="d"))
+    assert job.canonical(a, {ME}) is None
