@@ -55,6 +55,8 @@ SECTIONS: tuple[Section, ...] = (
             "peers": "List the peers of the mesh and what each can do.",
             "catalog": "List the footage held here, or everywhere with --all.",
             "status": "Say how the local node is doing.",
+            "doctor": "Find what is wrong with this peer and its mesh, and say what to do.",
+            "simulate": "Prove the schedule: many peers on virtual time, everything that can fail.",
         },
     ),
 )

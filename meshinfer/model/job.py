@@ -122,10 +122,20 @@ class JobInfo(Struct, frozen=True):
         s = self.spec
         if s is None:
             raise ValueError("a job that is not understood has no work")
+        # Every value is written out: what our encoder leaves out as a default is nothing that others could know.
+        rules = (
+            s.sample.every,
+            None if s.sample.fps is None else float(s.sample.fps),
+            s.detect.classes,
+            float(s.detect.min_score),
+            float(s.detect.iou),
+            s.limits.frames,
+            s.limits.detections,
+        )
         return hash_of(
             self.id.encode(),
             self.order.model.encode(),
-            _pack((s.sample, s.detect, s.limits.frames, s.limits.detections)),
+            _pack(rules),
         )
 
 

@@ -58,6 +58,7 @@ class Calls:
             "results": self.results,
             "models": self.models,
             "model_add": self.model_add,
+            "doctor": self.doctor,
             "shutdown": self.shutdown,
         }
 
@@ -66,6 +67,9 @@ class Calls:
 
     async def peers(self, args: Args) -> Answers:
         yield {"end": {"peers": peers_view(self._node.driver.state, self._node.seen, trio.current_time())}}
+
+    async def doctor(self, args: Args) -> Answers:
+        yield {"end": {"checks": await self._node.doctor.examine()}}
 
     async def shutdown(self, args: Args) -> Answers:
         yield {"end": {}}

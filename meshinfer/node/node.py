@@ -28,6 +28,7 @@ from meshinfer.model.job import JobSpec
 from meshinfer.model.typed import no_such_class
 from meshinfer.node import control, gossip
 from meshinfer.node.calls import Calls
+from meshinfer.node.checkup import Doctor
 from meshinfer.node.driver import Driver
 from meshinfer.node.events import EventHub
 from meshinfer.node.findings import Findings
@@ -109,6 +110,7 @@ class Node:
         me = own_fact(config.peer.name, dict(config.peer.labels), mesh, shelf.list(), guest=guest)
         self.neighbours = Neighbours(mesh, self.records, self.driver, db, me)
         self.health = Health(config.home, limits.disk_reserve_mb, config.mesh.bootstrap, self.driver, mesh, say)
+        self.doctor = Doctor(mesh, self.driver, self.records, self.hub, self.catalog, db, self.health.lag)
 
     # ---- life --------------------------------------------------------------------------------------------------------
 

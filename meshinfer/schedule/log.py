@@ -9,8 +9,9 @@ The vector says, for each store, "I hold every live record up to n". Rule: n mov
   - to the sender's n, when a sync has delivered everything the sender holds up to there; never past the highest
     record of that store that was itself seen, so a neighbour's word alone neither invents stores nor closes a log.
 A record heard ahead of its prefix is used at once and does not move n; were n moved past a gap, the gap would never be
-filled. Superseded records never travel: whoever holds the slot's winner needs no loser. What outlives its origin (a
-job, a cancel) travels even ahead of its prefix: the origin may be gone, and with it the last who could close the gap.
+filled. Superseded records never travel: whoever holds the slot's winner needs no loser. Records travel even ahead of
+their prefix: the origin may be gone, and with it the last who could close the gap. While a gap is open they travel at
+each sync anew; that is rare, and the price of agreeing.
 A store without live records is left out of the vector: its peer has a newer one, and all it said is superseded.
 """
 
@@ -133,8 +134,7 @@ class RecordLog:
             if have >= mine and not self._ahead.get(store):
                 continue
             slots = self._by_store[store]
-            told = (n for n in slots if have < n and (n <= mine or slots[n].kind not in BOUND_TO_STORE))
-            out.extend(self._live[slots[n]] for n in sorted(told))
+            out.extend(self._live[slots[n]] for n in sorted(slots) if have < n)
         return out
 
     def drop(self, slot: Slot) -> None:

@@ -11,7 +11,7 @@ from typing import Annotated
 from msgspec import Meta, Struct
 
 from meshinfer.model.catalog import Entry, EntryName, Unreadable
-from meshinfer.model.ids import Content, Count, Digest, Job, Name, Peer, Seconds, Task, Text
+from meshinfer.model.ids import Content, Count, Digest, Job, Name, Peer, Real, Seconds, Task, Text
 from meshinfer.model.job import MAX_SPEC
 from meshinfer.model.verdict import Verdict
 from meshinfer.wire.codec import Decoder
@@ -29,6 +29,12 @@ PAGE_TARGET = 96 * 1024
 
 MAX_VECTOR = 3000
 """Stores that one vector names. Each peer has one, and one more for each store it lost."""
+
+MAX_LINKS = 512
+"""Connections that one peer tells of, the first by their ids."""
+
+MAX_LACKING = 64
+"""Stores that an answer to a checkup names as not up to date at the asker."""
 
 SealedBytes = Annotated[bytes, Meta(max_length=MAX_RECORD)]
 Incarnation = Annotated[int, Meta(ge=1, le=2**62)]
@@ -168,6 +174,48 @@ class CatalogOf(Struct, frozen=True):
     source: Name | None = None
 
 
+class Checkup(Struct, frozen=True):
+    """Ask a peer how it is, and what it holds that the asker lacks."""
+
+    vector: Vector
+
+
+class Lacking(Struct, frozen=True, array_like=True):
+    """I am complete up to n of this store: so many live records that the asker, by its vector, has not."""
+
+    origin: Peer
+    incarnation: Incarnation
+    n: Count
+    records: Count
+
+
+class Health(Struct, frozen=True):
+    """How a peer is."""
+
+    clock: Real
+    """Its wall clock, unix seconds."""
+    version: Annotated[str, Meta(max_length=32)]
+    up: Seconds
+    connected: Annotated[tuple[Peer, ...], Meta(max_length=MAX_LINKS)]
+    lag: Seconds
+    """How late its loop is, p99 of the last minute."""
+    free: Count
+    """Bytes of disk left."""
+    store: Count
+    """Bytes of its database; 0: the file is gone."""
+    events: Count
+    """Where its log of events ends."""
+    running: Count
+    """Tasks it is working on."""
+    records: Count
+    """Live records it holds."""
+    no_room: Text = ""
+    """Why it starts no tasks."""
+    heard: Count = 0
+    """The seq of the asker's `peer` record that it holds."""
+    lacking: Annotated[tuple[Lacking, ...], Meta(max_length=MAX_LACKING)] = ()
+
+
 read_announcement = Decoder(Announcement, MAX_ANNOUNCEMENT + 4096)
 read_event_batch = Decoder(EventBatch, MAX_ANNOUNCEMENT + 4096)
 read_sync: Decoder[SyncMessage] = Decoder(SyncMessage, MAX_PAGE)  # type: ignore[arg-type]  # a union is no type object to mypy
@@ -179,3 +227,5 @@ read_ask = Decoder(Ask, MAX_SPEC + 1024)
 read_verdict = Decoder(Verdict, MAX_PAGE)
 read_catalog_of = Decoder(CatalogOf, 1024)
 read_catalog = Decoder(CatalogPage, MAX_PAGE)
+read_checkup = Decoder(Checkup, MAX_PAGE)
+read_health = Decoder(Health, 64 * 1024)

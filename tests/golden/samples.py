@@ -115,6 +115,25 @@ def messages() -> dict[str, tuple[str, Any]]:
         ),
         "catalog_of": ("read_catalog_of", m.CatalogOf("cam")),
         "catalog": ("read_catalog", m.CatalogPage((entry,), (Unreadable("cam", "b.mp4", "truncated"),))),
+        "checkup": ("read_checkup", m.Checkup(vector)),
+        "health": (
+            "read_health",
+            m.Health(
+                1.7e9 + 0.25,
+                "0.1.0",
+                60.5,
+                (me,),
+                0.005,
+                2**30,
+                2**20,
+                2,
+                1,
+                7,
+                "100 MB of disk left",
+                3,
+                (m.Lacking(me, INCARNATION, 7, 2),),
+            ),
+        ),
     }
 
 

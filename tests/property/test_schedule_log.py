@@ -156,15 +156,17 @@ def test_superseded_records_never_travel() -> None:
     assert log.offer(record(seq=50, kind="claim"), 0.0) == (Fate.SUPERSEDED, ())
 
 
-def test_a_job_travels_though_its_publisher_is_gone_and_its_prefix_too() -> None:
+def test_records_travel_though_their_origin_is_gone_and_their_prefix_too() -> None:
     """1. A job's gossip reached one peer, which lacks an earlier claim of the publisher. The publisher dies for good.
-    2. The job goes on from peer to peer; the publisher's result, of which nobody can say what preceded it, does not.
+    2. The job goes on from peer to peer, and so does the publisher's result: else peers would disagree for good. Nobody
+       claims to know what preceded them.
     """
     one, other = RecordLog(ME), RecordLog(StoreId(BOB, 1))
     one.offer(record(seq=7), 0.0)
     one.offer(record(seq=8, kind="result"), 0.0)
-    assert sync(one, other) == 1
+    assert sync(one, other) == 2
     assert other.get(ALICE, "job", "k") is not None
+    assert other.get(ALICE, "result", "k") is not None
     assert other.vector() == {}
 
 

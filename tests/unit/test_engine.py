@@ -201,7 +201,7 @@ def test_failures_cost_only_their_task(folder: Path, detector: Detector, sink: S
     }
     class_error = errors["class"]
     assert class_error is not None
-    assert "Did you mean 'grey'" in class_error.message
+    assert "did you mean 'grey'" in class_error.message
 
 
 def test_a_cut_off_video_succeeds_with_a_notice(engine: Engine, sink: Sink, item: Make, folder: Path) -> None:

@@ -1,0 +1,175 @@
+"""`meshinfer doctor`: ask every connected peer how it is, and say what is wrong. Answers others who ask.
+
+What can be tried is tried: our `peer` record goes out anew, and a second later everybody is asked for it, so who does
+not hear announcements is found while nothing else goes on.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import trio
+
+import meshinfer
+from meshinfer.errors import MeshError, ProtocolError
+from meshinfer.media.catalog import Catalog
+from meshinfer.mesh.api import Mesh, Stream
+from meshinfer.model.facts import PeerFact
+from meshinfer.model.ids import PeerId
+from meshinfer.node import sync
+from meshinfer.node.diagnosis import diagnose
+from meshinfer.node.driver import Driver
+from meshinfer.node.events import EventHub
+from meshinfer.node.look import Answer, Look
+from meshinfer.node.records import Records
+from meshinfer.node.views import View
+from meshinfer.schedule.log import StoreId
+from meshinfer.store import Database
+from meshinfer.wire.codec import encode
+from meshinfer.wire.messages import (
+    MAX_LACKING,
+    MAX_LINKS,
+    MAX_VECTOR,
+    Checkup,
+    Health,
+    Lacking,
+    Upto,
+    read_checkup,
+    read_health,
+)
+
+HEALTH = "health"
+PATIENCE = 5.0
+"""Seconds for all answers: the peers are asked at once."""
+
+HEARD_WITHIN = (1.0, 3.0)
+"""Seconds that an announcement has to reach everybody, at the first look and, if it did not, at the second."""
+
+AGAIN_AFTER = 1.2 * sync.EVERY + 0.5
+"""Seconds between two looks: everybody has begun a sync by then."""
+
+MAX_ASKED = 256
+"""Peers asked, the first by their ids; a mesh of more knows them by other neighbours too."""
+
+
+class Doctor:
+    def __init__(
+        self,
+        mesh: Mesh,
+        driver: Driver,
+        records: Records,
+        hub: EventHub,
+        catalog: Catalog,
+        db: Database,
+        lag: Callable[[], dict[str, float]],
+    ) -> None:
+        """`lag`: milliseconds by name, of which `p99` is told."""
+        self._mesh, self._driver, self._records, self._hub = mesh, driver, records, hub
+        self._catalog, self._db, self._lag = catalog, db, lag
+        self._began = trio.current_time()
+        mesh.serve(HEALTH, self._on_checkup)
+
+    async def examine(self) -> list[View]:
+        """The findings, as docs/CONTROL.md has them. Takes one second, up to 20 where something is wrong."""
+        first, again = HEARD_WITHIN
+        look = await self._look(first)
+        checks = await trio.to_thread.run_sync(diagnose, look)
+        if any(check.settles for check in checks):
+            await trio.sleep(AGAIN_AFTER - again)
+            checks = await trio.to_thread.run_sync(diagnose, await self._look(again), look)
+        return [{"check": c.check, "ok": c.ok, "what": c.what, "todo": c.todo} for c in checks]
+
+    async def _look(self, heard_within: float) -> Look:
+        announced = await self._announce(heard_within)
+        vector = self._records.log.vector()
+        ask = Checkup(tuple(Upto(*store, n) for store, n in sorted(vector.items())[:MAX_VECTOR]))
+        answers: dict[PeerId, Answer] = {}
+        silent: dict[PeerId, str] = {}
+        async with trio.open_nursery() as nursery:
+            for peer in sorted(self._mesh.peers)[:MAX_ASKED]:
+                nursery.start_soon(self._ask, peer, ask, answers, silent)
+        state = self._driver.state
+        return Look(
+            me=self._mesh.me,
+            own=await self._health(self._mesh.me, ask),
+            peers=dict(state.peers),
+            answers=answers,
+            silent={peer: why for peer, why in silent.items() if peer in self._mesh.peers},  # else it is unreached
+            unreached=self._mesh.unreached(),
+            vector=vector,
+            heads={store.origin: window.last for store, window in self._hub.windows.items()},
+            announced=announced,
+            entries=len(self._catalog.snapshot()[0]),
+        )
+
+    async def _announce(self, heard_within: float) -> int | None:
+        """State our `peer` record anew and let it travel. Its seq, or None where it could not be written in time."""
+        held = self._records.log.get(self._mesh.me, "peer", "")
+        before = held.record.seq if held else 0
+        if held is not None and isinstance(held.record.fact, PeerFact):
+            self._records.state(held.record.fact)
+        await trio.sleep(heard_within)
+        after = self._records.log.get(self._mesh.me, "peer", "")
+        return after.record.seq if after is not None and after.record.seq > before else None
+
+    async def _ask(self, peer: PeerId, ask: Checkup, answers: dict[PeerId, Answer], silent: dict[PeerId, str]) -> None:
+        silent[peer] = f"no answer within {PATIENCE:.0f} s"
+        with trio.move_on_after(PATIENCE):
+            try:
+                async with self._mesh.open(peer, HEALTH) as stream:
+                    sent = trio.current_time()
+                    await stream.send(encode(ask))
+                    data = await stream.receive()
+                    took, wall = trio.current_time() - sent, time.time()
+                    health = read_health(data or b"")
+                    answers[peer] = Answer(health, health.clock - (wall - took / 2), took)
+                    del silent[peer]
+            except (MeshError, ProtocolError) as e:
+                if peer not in answers:
+                    silent[peer] = str(e)
+
+    async def _on_checkup(self, stream: Stream) -> None:
+        await stream.send(encode(await self._health(stream.peer, read_checkup(await stream.receive() or b""))))
+
+    async def _health(self, asker: PeerId, ask: Checkup) -> Health:
+        free, store = await trio.to_thread.run_sync(_disk, self._db.path)
+        state, log = self._driver.state, self._records.log
+        heard = log.get(asker, "peer", "")
+        return Health(
+            clock=time.time(),
+            version=meshinfer.__version__,
+            up=trio.current_time() - self._began,
+            connected=tuple(sorted(self._mesh.peers)[:MAX_LINKS]),
+            lag=self._lag()["p99"] / 1000,
+            free=free,
+            store=store,
+            events=self._hub.own_head,
+            running=len(state.running),
+            records=len(log),
+            no_room="" if state.room else (state.no_room or "no room on its disk")[:512],
+            heard=heard.record.seq if heard is not None else 0,
+            lacking=self._lacking({StoreId(u.origin, u.incarnation): u.n for u in ask.vector}),
+        )
+
+    def _lacking(self, theirs: dict[StoreId, int]) -> tuple[Lacking, ...]:
+        """Only up to our own vector: what is ahead of it, nobody may ever be able to complete."""
+        mine = self._records.log.vector()
+        stores = (
+            (StoreId(h.record.origin, h.record.incarnation), h.record.seq) for h in self._records.log.missing(theirs)
+        )
+        found = Counter(store for store, seq in stores if seq <= mine.get(store, 0))
+        return tuple(Lacking(*store, mine[store], records) for store, records in sorted(found.items())[:MAX_LACKING])
+
+
+def _disk(path: Path) -> tuple[int, int]:
+    """Bytes free, and bytes of the database with its log; 0 each where it is gone."""
+    try:
+        log = path.with_name(path.name + "-wal")
+        size = path.stat().st_size + (log.stat().st_size if log.exists() else 0)
+        return shutil.disk_usage(path.parent).free, size
+    except OSError:
+        return 0, 0

@@ -1,0 +1,306 @@
+"""A simulated peer: a real `ScheduleState` in a shell that keeps, sends and works on virtual time.
+
+Everything above "one life" is the machine's and survives the process: its footage, its store, its clock.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple, Protocol
+
+from meshinfer.errors import ProtocolError
+from meshinfer.model.catalog import Entry, SourceSummary
+from meshinfer.model.facts import Fact, Outcome, PeerFact
+from meshinfer.model.ids import ContentId, ModelDigest, TaskId
+from meshinfer.schedule import stimuli as st
+from meshinfer.schedule.log import StoreId
+from meshinfer.schedule.sketch import sketch
+from meshinfer.schedule.state import ScheduleState
+from meshinfer.sim.agenda import Agenda, Process
+from meshinfer.sim.books import Books, Unsealer
+from meshinfer.sim.chance import Rng
+from meshinfer.sim.chronicle import Chronicle
+from meshinfer.sim.identity import keys
+from meshinfer.sim.network import Network
+from meshinfer.sim.scenario import Scenario
+from meshinfer.sim.store import Row, Store
+from meshinfer.sim.sync import EVERY, MAX_PUSHED, PUSH_AFTER, Syncs
+from meshinfer.wire.messages import Aged, Vector, read_announcement
+
+MODEL = ModelDigest("5" * 64)
+CLASSES = ("person",)
+SOURCE = "cam"
+PIECES = 4
+"""Parts in which a running task's progress becomes durable."""
+
+EPOCH = 1_800_000_000.0
+"""Unix seconds at virtual time 0."""
+
+
+class Crashed(Exception):
+    """A process is no more: raised at one of its steps, caught by the world."""
+
+    def __init__(self, peer: Peer) -> None:
+        super().__init__(peer.process.name)
+        self.peer = peer
+
+
+class Around(NamedTuple):
+    """What a peer shares with the others: the world it lives in."""
+
+    agenda: Agenda
+    network: Network
+    rng: Rng
+    scenario: Scenario
+    chronicle: Chronicle
+    unsealer: Unsealer
+    watch: Watch
+
+
+class Watch(Protocol):
+    """Whoever checks what must hold."""
+
+    def begins(self, peer: Peer, task: TaskId, entry: Entry) -> None:
+        """Work on a task begins: nothing of it was done, or not all."""
+
+    def handled(self, peer: Peer, stimulus: st.Stimulus) -> None:
+        """The schedule has taken in a stimulus, and its effects were asked for."""
+
+
+class Peer:
+    def __init__(self, around: Around, index: int, entries: tuple[Entry, ...], cores: int) -> None:
+        self.around, self.index, self.entries = around, index, entries
+        self.keys = keys(index + 1)
+        self.id = self.keys.peer
+        self.process = Process(f"p{index}")
+        self.fact = PeerFact(self.process.name, {}, (), "1", cores, 1)
+        self.failing: frozenset[ContentId] = frozenset()
+        """Contents that this machine fails to analyse."""
+        self.store: Store | None = None
+        self.gone = False
+        """It never comes back."""
+        self.fragile = 0.0
+        """Chance of dying at each step."""
+        self.analysed: Counter[TaskId] = Counter()
+        """Pieces of each task that were worked through here, in all lives."""
+
+    # ---- one life ----------------------------------------------------------------------------------------------------
+
+    def start(self, *, lose_store: bool = False) -> None:
+        rng, agenda, skew = self.around.rng, self.around.agenda, self.around.scenario.faults.skew
+        if lose_store or self.store is None:  # a new store is newer, whatever the clock was set to meanwhile
+            before = self.store.incarnation if self.store else 0
+            self._wall_offset = EPOCH + rng.uniform(-skew, skew)
+            self.store = Store(max(before + 1, int(self.wall() * 1000)))
+        self._wall_offset = EPOCH + rng.uniform(-skew, skew)
+        self._clock_offset = rng.uniform(0, 100_000) - agenda.now
+        self.process.life += 1
+        self.process.alive, self.process.stopped_until = True, 0.0
+        self.since = agenda.now
+        self.around.chronicle.note(self.process.name, f"starts, store {self.store.incarnation}")
+        self.state = ScheduleState(self.id, window=rng.choice(self.around.scenario.window))
+        self.books = Books(self, self.keys, self.store, self.around.unsealer)
+        self.syncs = Syncs(self, self.index)
+        self.neighbours: set[int] = set()
+        self.working: dict[TaskId, int] = {}
+        """Runs of this life, by task: a number that tells one from the next."""
+        self._runs = 0
+        self._wake: float | None = None
+        self._pushing = False
+        self.feed(st.ModelsChanged({MODEL: CLASSES}))
+        self.books.load()
+        self.later(rng.uniform(0.0, 0.3), "scan", lambda: self._scan(0))
+        self._state_again(self.fact, "peer", "")
+        self.later(rng.uniform(0, EVERY), "sync", self._sync_now_and_then)
+
+    def _scan(self, done: int) -> None:
+        """Look at the footage, a few files at a time."""
+        part = self.entries[done : done + 5]
+        over = done + len(part) >= len(self.entries)
+        self.feed(st.CatalogChanged(part, complete=over))
+        if over:
+            bits = sketch(entry.content for entry in self.entries)
+            n = len(self.entries)
+            self._state_again(SourceSummary(SOURCE, ("video",), {}, n, 0, 0, 0.0, sketch=bits), "source", SOURCE)
+        else:
+            self.later(self.around.rng.uniform(0.0, 0.2), "scan", lambda: self._scan(done + len(part)))
+
+    def _state_again(self, fact: Fact, kind: str, key: str) -> None:
+        """Where it differs from what we last said."""
+        held = self.books.log.get(self.id, kind, key)
+        if held is None or held.record.fact != fact or held.record.incarnation != self.books.own.incarnation:
+            self.books.state(fact)
+
+    # ---- what records and syncs need ---------------------------------------------------------------------------------
+
+    def clock(self) -> float:
+        return self.around.agenda.now + self._clock_offset
+
+    def wall(self) -> float:
+        return self.around.agenda.now + self._wall_offset
+
+    def later(self, delay: float, label: str, do: Callable[[], None]) -> None:
+        self.around.agenda.after(delay, label, do, self.process)
+
+    def point(self, what: str) -> None:
+        """Raises Crashed, when it comes to that."""
+        if self.fragile and self.around.rng.random() < self.fragile:
+            self.around.chronicle.note(self.process.name, f"dies: {what}")
+            raise Crashed(self)
+
+    def writing(self) -> float:
+        return self.around.rng.uniform(0.001, 0.03)
+
+    def publish(self, data: bytes) -> None:
+        self.around.network.publish(self.index, data)
+
+    def vector(self) -> dict[StoreId, int]:
+        return self.books.log.vector()
+
+    def aged(self, theirs: dict[StoreId, int]) -> list[Aged]:
+        return self.books.aged(theirs)
+
+    def hear(self, sealed: bytes, age: float) -> None:
+        self.books.hear(sealed, age)
+
+    def complete_to(self, vector: Vector) -> None:
+        self.books.complete_to(vector)
+
+    def send(self, other: int, stream: int, data: bytes) -> None:
+        self.around.network.send(self.index, other, stream, data)
+
+    # ---- the network -------------------------------------------------------------------------------------------------
+
+    def connected(self, other: int) -> None:
+        self.neighbours.add(other)
+        self.feed(st.Connected(keys(other + 1).peer))
+        if self.index < other:  # both sides know of the connection: one of them asks
+            self.syncs.start(other)
+
+    def disconnected(self, other: int) -> None:
+        self.neighbours.discard(other)
+        self.syncs.broken(other)
+        self.feed(st.Disconnected(keys(other + 1).peer))
+
+    def gossip(self, data: bytes) -> None:
+        try:
+            for sealed in read_announcement(data).records:
+                self.hear(sealed, 0.0)
+        except ProtocolError as e:
+            self.books.rejected[str(e)] += 1
+
+    def frame(self, other: int, stream: int, data: bytes) -> None:
+        try:
+            self.syncs.frame(other, stream, data)
+        except ProtocolError as e:
+            self.books.rejected[str(e)] += 1
+
+    def _sync_now_and_then(self) -> None:
+        if idle := sorted(self.neighbours - self.syncs.under_way):
+            self.syncs.start(self.around.rng.choice(idle))
+        self.later(EVERY * self.around.rng.uniform(0.8, 1.2), "sync", self._sync_now_and_then)
+
+    def push_soon(self) -> None:
+        if not self._pushing:
+            self._pushing = True
+            self.later(PUSH_AFTER, "push", self._push)
+
+    def _push(self) -> None:
+        self._pushing = False
+        peers = sorted(self.neighbours)
+        for other in self.around.rng.sample(peers, min(MAX_PUSHED, len(peers))):
+            self.syncs.start(other)
+
+    # ---- the schedule ------------------------------------------------------------------------------------------------
+
+    def feed(self, stimulus: st.Stimulus) -> None:
+        for effect in self.state.handle(stimulus, self.clock()):
+            self.point(f"about to {type(effect).__name__.lower()}")
+            match effect:
+                case st.State(fact):
+                    self.books.state(fact)
+                case st.Start(_, task, entry):
+                    self._runs += 1
+                    self.working[task] = self._runs
+                    self.later(self.writing(), "begin", partial(self._begin, task, entry, self._runs))
+                case st.Stop(_, tasks):
+                    for task in tasks:
+                        self.working.pop(task, None)
+                        self.around.chronicle.note(self.process.name, "stops", task)
+        self.around.watch.handled(self, stimulus)
+        deadline = self.state.next_deadline()
+        if deadline is not None and deadline != self._wake:
+            self._wake = deadline
+            # Adding and taking away an offset loses the last bits: late by a hair, as real timers are, never early.
+            self.later(deadline - self.clock() + 1e-6, "tick", lambda: self._tick(deadline))
+
+    def _tick(self, deadline: float) -> None:
+        if self._wake == deadline:
+            self._wake = None
+            self.feed(st.Tick())
+
+    # ---- work --------------------------------------------------------------------------------------------------------
+
+    def _begin(self, task: TaskId, entry: Entry, run: int) -> None:
+        if self.working.get(task) != run:
+            return
+        assert self.store is not None
+        if self.store.full:
+            del self.working[task]
+            self.feed(st.RoomChanged(False, "the disk is full"))
+            self.feed(st.TaskReturned(task))
+            return
+        row = self.store.tasks.setdefault(task, Row())
+        if row.ended is not None and row.ended.done:
+            self._end(task, row.ended)
+            return
+        row.attempts += 1
+        self.around.watch.begins(self, task, entry)
+        self.around.chronicle.note(
+            self.process.name, f"begins, attempt {row.attempts}, {row.analysed} pieces done", task
+        )
+        self.point("work begun")
+        piece = self.around.rng.uniform(*self.around.scenario.work) / PIECES
+        self.later(piece, "work", lambda: self._work(task, entry, run, piece))
+
+    def _work(self, task: TaskId, entry: Entry, run: int, piece: float) -> None:
+        """A piece is done: its results and the progress are one transaction."""
+        if self.working.get(task) != run:
+            return
+        assert self.store is not None
+        if self.store.full:
+            del self.working[task]
+            self.feed(st.RoomChanged(False, "the disk is full"))
+            self.feed(st.TaskReturned(task))
+            return
+        row = self.store.tasks[task]
+        row.analysed += 1
+        self.analysed[task] += 1
+        raw = bytes.fromhex(task)
+        if entry.content in self.failing:
+            row.ended = Outcome(raw, False, row.analysed, 0, piece, "", row.attempts, "host", "out of memory")
+        elif row.analysed >= PIECES:
+            row.ended = Outcome(raw, True, entry.frames, row.analysed, piece * PIECES, task, row.attempts)
+        else:
+            row.ended = None
+        self.point("progress saved, not told")
+        if row.ended is not None:
+            self._end(task, row.ended)
+        else:
+            self.feed(st.TaskProgressed(task, row.analysed, row.analysed))
+            self.later(piece, "work", lambda: self._work(task, entry, run, piece))
+
+    def _end(self, task: TaskId, outcome: Outcome) -> None:
+        del self.working[task]
+        self.around.chronicle.note(self.process.name, "done" if outcome.done else f"failed: {outcome.error}", task)
+        self.feed(st.TaskEnded(task, outcome))
+
+    # ---- what befalls it ---------------------------------------------------------------------------------------------
+
+    def disk_freed(self) -> None:
+        """The next look at the disk finds room."""
+        self.around.chronicle.note(self.process.name, "its disk is free again")
+        if self.process.alive:
+            self.later(self.around.rng.uniform(0, 1), "room", lambda: self.feed(st.RoomChanged(True)))
