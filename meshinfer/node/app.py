@@ -16,6 +16,7 @@ import msgspec
 import trio
 
 from meshinfer.config import Config
+from meshinfer.detect.onnx import providers
 from meshinfer.detect.shelf import Shelf
 from meshinfer.errors import ConfigError, MeshError, MeshInferError
 from meshinfer.home import make_home, socket_path
@@ -23,7 +24,7 @@ from meshinfer.mesh.identity import Identity, ephemeral, load_or_create
 from meshinfer.mesh.swarm_key import parse_swarm_key
 from meshinfer.node.lock import hold
 from meshinfer.node.node import Node, models_folder
-from meshinfer.store import Database
+from meshinfer.store import Database, EventLog
 
 DATABASE = "meshinfer.db"
 JOIN_PATIENCE = 15.0
@@ -76,7 +77,11 @@ class _Peer:
         config, settings = self.config, self.config.mesh
         shelf = open_shelf(config.home)
         db = await trio.to_thread.run_sync(Database.open, config.home / DATABASE)
+        log = EventLog(db, self.identity.peer_id)
         try:
+            head = await trio.to_thread.run_sync(log.head)
+            cards = await trio.to_thread.run_sync(shelf.list)
+            await trio.to_thread.run_sync(providers)  # imports the runtime, which takes a moment
             async with open_mesh(
                 self.identity,
                 listen=settings.listen,
@@ -84,7 +89,18 @@ class _Peer:
                 bootstrap=settings.bootstrap,
                 swarm_key=_swarm_key(settings.swarm_key),
             ) as mesh:
-                node = Node(config, self.identity, mesh, db, shelf, say=self.say, guest=self.is_guest)
+                node = Node(
+                    config,
+                    self.identity,
+                    mesh,
+                    db,
+                    shelf,
+                    log=log,
+                    head=head,
+                    cards=cards,
+                    say=self.say,
+                    guest=self.is_guest,
+                )
                 try:
                     async with trio.open_nursery() as services:
                         await services.start(node.serve)

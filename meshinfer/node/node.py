@@ -15,6 +15,7 @@ import trio
 
 import meshinfer
 from meshinfer.config import Config
+from meshinfer.detect.card import ModelCard
 from meshinfer.detect.shelf import Shelf
 from meshinfer.errors import ConfigError, MeshError, ModelError, ProtocolError
 from meshinfer.home import socket_path
@@ -22,7 +23,6 @@ from meshinfer.media.catalog import Catalog
 from meshinfer.media.source import SourceSpec
 from meshinfer.mesh.api import Mesh
 from meshinfer.mesh.identity import Identity
-from meshinfer.model.detection import Event
 from meshinfer.model.ids import ModelDigest, PeerId
 from meshinfer.model.job import JobSpec
 from meshinfer.model.typed import no_such_class
@@ -40,7 +40,7 @@ from meshinfer.node.replay import EventArchive
 from meshinfer.node.runner import Runner
 from meshinfer.node.stock import Stock
 from meshinfer.node.sync import Sync
-from meshinfer.schedule.state import ScheduleState
+from meshinfer.schedule.state import ScheduleState, unknown_classes
 from meshinfer.schedule.stimuli import Connected, Disconnected, Effect, ModelsChanged, Start, State, Stop
 from meshinfer.store import Database, EventLog, FileTable, TaskTable
 
@@ -51,7 +51,10 @@ CLOSE_PATIENCE = 5.0
 
 
 class Node:
-    """Made inside a joined mesh. `serve` runs until cancelled, then `close` puts things away."""
+    """Made inside a joined mesh. `serve` runs until cancelled, then `close` puts things away.
+
+    What must be read from disk for it comes ready: `log` with its `head`, and the `cards` on the shelf.
+    """
 
     def __init__(
         self,
@@ -61,6 +64,9 @@ class Node:
         db: Database,
         shelf: Shelf,
         *,
+        log: EventLog,
+        head: int,
+        cards: tuple[ModelCard, ...],
         say: Callable[[str], None],
         guest: bool = False,
         rng: random.Random | None = None,
@@ -72,10 +78,10 @@ class Node:
         self.rejected: Counter[str] = Counter()
         """What others sent that was no good, by reason."""
         self._began = time.monotonic()
-        log = EventLog(db, identity.peer_id)
         self.driver = Driver(ScheduleState(identity.peer_id), self._perform)
+        self._use(cards)
         self.records = Records(mesh, config.mesh.name, identity, db, self.driver)
-        self.hub = EventHub(mesh, self.records.own, log.head())
+        self.hub = EventHub(mesh, self.records.own, head)
         self.archive = EventArchive(mesh, log, db.incarnation)
         sources = [SourceSpec(s.name, s.path, dict(s.labels), s.kind) for s in config.source]
         limits = config.limits
@@ -87,14 +93,15 @@ class Node:
             interval=limits.rescan,
         )
         self.stock = Stock(self.catalog, self.driver, self.records)
+        self.health = Health(config.home, limits.disk_reserve_mb, config.mesh.bootstrap, self.driver, mesh, say)
         self.runner = Runner(
             db,
             identity.peer_id,
             self.driver,
             find=self.catalog.find,
             detector_for=shelf.get,
-            on_events=self._recorded,
-            on_trouble=self._in_trouble,
+            on_events=self.hub.recorded,
+            on_trouble=self.health.trouble,
             workers=limits.workers,
         )
         self.questions = Questions(mesh, self.driver, self.catalog)
@@ -107,9 +114,8 @@ class Node:
             share_pixels=config.policy.share_pixels,
         )
         self.sync = Sync(mesh, self.records, self.rejected, rng or random.Random())  # noqa: S311  picks a neighbour
-        me = own_fact(config.peer.name, dict(config.peer.labels), mesh, shelf.list(), guest=guest)
+        me = own_fact(config.peer.name, dict(config.peer.labels), mesh, cards, guest=guest)
         self.neighbours = Neighbours(mesh, self.records, self.driver, db, me)
-        self.health = Health(config.home, limits.disk_reserve_mb, config.mesh.bootstrap, self.driver, mesh, say)
         self.doctor = Doctor(mesh, self.driver, self.records, self.hub, self.catalog, db, self.health.lag)
 
     # ---- life --------------------------------------------------------------------------------------------------------
@@ -118,7 +124,6 @@ class Node:
         """Ready when the node answers on its control socket and takes part in the mesh."""
         sock = control.bind(socket_path(self.config.home))
         try:
-            await self.models_changed(announce=False)
             await self.records.load()
             async with self.mesh.changes() as changes, trio.open_nursery() as nursery:
                 for peer in sorted(self.mesh.peers):
@@ -162,19 +167,15 @@ class Node:
             case Start() | Stop():
                 self.runner.perform(effect)
 
-    def _recorded(self, events: list[Event]) -> None:
-        self.hub.recorded(events)
-
-    def _in_trouble(self, why: str) -> None:
-        self.health.trouble(why)
-
     # ---- what calls need ---------------------------------------------------------------------------------------------
 
-    async def models_changed(self, *, announce: bool = True) -> None:
-        cards = await trio.to_thread.run_sync(self.shelf.list)
+    def _use(self, cards: tuple[ModelCard, ...]) -> None:
         self.driver.feed(ModelsChanged({card.digest: card.classes for card in cards}))
-        if announce:
-            self.neighbours.state_again(models=model_refs(cards))
+
+    async def models_changed(self) -> None:
+        cards = await trio.to_thread.run_sync(self.shelf.list)
+        self._use(cards)
+        self.neighbours.state_again(models=model_refs(cards))
 
     async def resolve(self, spec: JobSpec) -> ModelDigest:
         """The model a job names: ours by that name, else another peer's. Raises ConfigError or ModelError."""
@@ -182,8 +183,7 @@ class Node:
             card = await trio.to_thread.run_sync(self.shelf.find, spec.model)
         except ModelError as e:
             return self._held_elsewhere(spec.model, e)
-        unknown = [name for name in spec.detect.classes if name not in card.classes]
-        if unknown:
+        if unknown := unknown_classes(spec, card.classes):
             raise ConfigError(f"$.detect.classes: {no_such_class(card.name, unknown[0], card.classes)}")
         return card.digest
 

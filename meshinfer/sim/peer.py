@@ -243,16 +243,23 @@ class Peer:
 
     # ---- work --------------------------------------------------------------------------------------------------------
 
-    def _begin(self, task: TaskId, entry: Entry, run: int) -> None:
+    def _writable(self, task: TaskId, run: int) -> Store | None:
+        """The store, if this run of the task still counts and can be written down; a full disk gives the task back."""
         if self.working.get(task) != run:
-            return
+            return None
         assert self.store is not None
         if self.store.full:
             del self.working[task]
             self.feed(st.RoomChanged(False, "the disk is full"))
             self.feed(st.TaskReturned(task))
+            return None
+        return self.store
+
+    def _begin(self, task: TaskId, entry: Entry, run: int) -> None:
+        store = self._writable(task, run)
+        if store is None:
             return
-        row = self.store.tasks.setdefault(task, Row())
+        row = store.tasks.setdefault(task, Row())
         if row.ended is not None and row.ended.done:
             self._end(task, row.ended)
             return
@@ -267,15 +274,10 @@ class Peer:
 
     def _work(self, task: TaskId, entry: Entry, run: int, piece: float) -> None:
         """A piece is done: its results and the progress are one transaction."""
-        if self.working.get(task) != run:
+        store = self._writable(task, run)
+        if store is None:
             return
-        assert self.store is not None
-        if self.store.full:
-            del self.working[task]
-            self.feed(st.RoomChanged(False, "the disk is full"))
-            self.feed(st.TaskReturned(task))
-            return
-        row = self.store.tasks[task]
+        row = store.tasks[task]
         row.analysed += 1
         self.analysed[task] += 1
         raw = bytes.fromhex(task)
