@@ -9,11 +9,12 @@ from typing import Protocol
 
 import trio
 
-from meshinfer.mesh.api import Mesh, Message
+from meshinfer.mesh.api import Mesh, Message, Topic
 from meshinfer.mesh.identity import Identity
 from meshinfer.mesh.libp2p import Libp2pMesh, open_mesh
 
 ANY_PORT = ("/ip4/127.0.0.1/tcp/0",)
+PROBE = b"alive?"
 
 
 class Join(Protocol):
@@ -47,23 +48,29 @@ async def until(condition: Callable[[], object], seconds: float = 5.0) -> None:
 
 
 async def hear(mesh: Mesh, count: int = 1, seconds: float = 5.0) -> list[Message]:
-    """The next `count` announcements."""
+    """The next `count` announcements, the probes of `gossips` left out."""
     found: list[Message] = []
     with trio.fail_after(seconds):
         async for message in mesh.messages():
+            if message.data == PROBE:
+                continue
             found.append(message)
             if len(found) == count:
                 break
     return found
 
 
-async def gossips(sender: Mesh, *receivers: Mesh, seconds: float = 8.0) -> None:
-    """What `sender` announces reaches every receiver. Announced again and again: gossip is a hint."""
+async def gossips(sender: Mesh, *receivers: Mesh, topic: Topic = "events", seconds: float = 8.0) -> None:
+    """What `sender` announces on `topic` reaches every receiver from here on.
+
+    A link that is up does not carry gossip yet: its ends must hear of each other's topics and graft each other,
+    topic by topic. An announcement before that is lost, as gossip may be, so the probe is sent again and again.
+    """
     missing = set(receivers)
 
     async def listen(receiver: Mesh) -> None:
         async for message in receiver.messages():
-            if message.origin == sender.me and message.data == b"alive?":
+            if message.origin == sender.me and message.data == PROBE:
                 missing.discard(receiver)
                 return
 
@@ -72,6 +79,6 @@ async def gossips(sender: Mesh, *receivers: Mesh, seconds: float = 8.0) -> None:
             for receiver in receivers:
                 nursery.start_soon(listen, receiver)
             while missing:
-                await sender.publish("events", b"alive?")
+                await sender.publish(topic, PROBE)
                 await trio.sleep(0.05)
             nursery.cancel_scope.cancel()

@@ -9,7 +9,7 @@ import trio
 
 from meshinfer.errors import MeshError, MessageTooBig
 from meshinfer.mesh.api import MAX_FRAME, MAX_MESSAGE, Message, PeerChange, Stream
-from tests.mesh.support import Join, hear, until
+from tests.mesh.support import Join, gossips, hear, until
 
 
 async def echo(stream: Stream) -> None:
@@ -19,7 +19,8 @@ async def echo(stream: Stream) -> None:
 
 async def test_announcements_reach_the_others_and_never_oneself(join: Join) -> None:
     async with join("alice") as alice, join("bob", bootstrap=alice.addresses) as bob:
-        await until(lambda: bob.peers and alice.peers)
+        await gossips(bob, alice, topic="peers")
+        await gossips(alice, bob, topic="jobs")
         await bob.publish("peers", b"from bob")
         assert await hear(alice) == [Message("peers", bob.me, b"from bob")]
         await alice.publish("jobs", b"from alice")
@@ -32,14 +33,14 @@ async def test_announcements_travel_over_peers_in_between(join: Join) -> None:
         join("hub", bootstrap=alice.addresses) as hub,
         join("bob", bootstrap=hub.addresses) as bob,
     ):
-        await until(lambda: len(hub.peers) == 2)
+        await gossips(alice, bob)
         await alice.publish("events", b"far")
         assert await hear(bob) == [Message("events", alice.me, b"far")]
 
 
 async def test_an_announcement_over_the_limit_is_refused_and_one_at_the_limit_arrives(join: Join) -> None:
     async with join("alice") as alice, join("bob", bootstrap=alice.addresses) as bob:
-        await until(lambda: bob.peers and alice.peers)
+        await gossips(alice, bob, topic="jobs")
         with pytest.raises(MessageTooBig, match=str(MAX_MESSAGE)):
             await alice.publish("jobs", bytes(MAX_MESSAGE + 1))
         await alice.publish("jobs", bytes(MAX_MESSAGE))
@@ -175,6 +176,7 @@ async def test_a_peer_that_leaves_and_comes_back_is_noticed_and_dialed_again(joi
         async with join("bob", at=where[0]) as bob:
             with trio.fail_after(10):
                 assert await changes.receive() == PeerChange(bob.me, up=True)
+            await gossips(bob, alice, topic="peers")
             await bob.publish("peers", b"back")
             assert (await hear(alice))[0].data == b"back"
 
@@ -196,7 +198,7 @@ async def test_two_that_dial_each_other_are_up_once(join: Join) -> None:
         bob.know(alice.addresses)
         with trio.fail_after(5):
             assert await changes.receive() == PeerChange(bob.me, up=True)
-        await until(lambda: bob.peers)
+        await gossips(bob, alice, topic="peers")
         await bob.publish("peers", b"once")
         assert [m.data for m in await hear(alice)] == [b"once"]
         with pytest.raises(trio.WouldBlock):

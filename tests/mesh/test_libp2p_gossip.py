@@ -16,7 +16,7 @@ from tests.mesh.support import gossips, hear, join_libp2p, until
 
 async def test_five_hundred_quick_announcements_all_arrive() -> None:
     async with join_libp2p("alice") as alice, join_libp2p("bob", bootstrap=alice.addresses) as bob:
-        await gossips(alice, bob)
+        await gossips(alice, bob, topic="jobs")
         sent = [b"%d" % n for n in range(500)]
         heard: set[bytes] = set()
 
