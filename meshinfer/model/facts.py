@@ -9,15 +9,22 @@ from msgspec import Meta, Struct
 from meshinfer.model.catalog import SourceSummary
 from meshinfer.model.ids import Count, Digest, Job, Labels, Name, Seconds, Text
 from meshinfer.model.job import JobOrder
+from meshinfer.model.spans import MAX_SPANS
 
-MAX_TASKS_A_PAGE = 2000
-"""Task ids in one manifest record: 2000 x 16 bytes keeps a record below half of a gossip message."""
+MAX_UNITS_A_PAGE = 2000
+"""Units in one manifest record: 2000 x 18 bytes keeps a record below half of a gossip message."""
 
 MAX_PAGES = 1000
-"""Pages of one manifest: two million tasks of one job at one peer."""
+"""Pages of one manifest: two million units of one job at one peer."""
 
 MAX_OUTCOMES = 200
 """Outcomes in one result record."""
+
+MAX_RUNNING = 256
+"""Tasks that one claim names."""
+
+RawUnit = Annotated[bytes, Meta(min_length=12, max_length=12)]
+"""A UnitId as its 12 bytes."""
 
 RawTask = Annotated[bytes, Meta(min_length=16, max_length=16)]
 """A TaskId as its 16 bytes: manifests and results carry thousands."""
@@ -54,29 +61,47 @@ class Skipped(Struct, frozen=True):
     entries: Count
 
 
+class Holding(Struct, frozen=True, array_like=True):
+    """A unit that a peer holds the data of: so many tasks."""
+
+    unit: RawUnit
+    spans: Annotated[int, Meta(ge=1, le=MAX_SPANS)] = 1
+
+
 class Manifest(Struct, frozen=True, omit_defaults=True):
-    """One page of the tasks that a peer holds the data of."""
+    """One page of what a peer holds of a job, and of what it has done of it."""
 
     job: Job
     page: Annotated[int, Meta(ge=0, lt=MAX_PAGES)]
     pages: Annotated[int, Meta(ge=1, le=MAX_PAGES)]
-    tasks: Annotated[tuple[RawTask, ...], Meta(max_length=MAX_TASKS_A_PAGE)]
+    units: Annotated[tuple[Holding, ...], Meta(max_length=MAX_UNITS_A_PAGE)]
     frames: Count = 0
     """Frames expected over this page's tasks, as far as the containers say."""
 
 
+class Running(Struct, frozen=True, array_like=True):
+    """A task that a peer is working on."""
+
+    task: RawTask
+    epoch: Count = 0
+    """How often it had been taken over before: the higher epoch has it."""
+
+
 class Claim(Struct, frozen=True, omit_defaults=True):
-    """How far a peer is with its part of a job. Superseded every second or so while it works."""
+    """A lease on a peer's part of a job, and how far it is. Renewed every second or so while there is work."""
 
     job: Job
-    running: Annotated[tuple[RawTask, ...], Meta(max_length=256)]
-    """Tasks it is working on now: others leave them to it while it lives."""
+    running: Annotated[tuple[Running, ...], Meta(max_length=MAX_RUNNING)]
+    """Tasks it is working on now: others leave them to it while its lease lasts."""
     analysed: Count
     """Frames analysed in its finished and running tasks."""
     detections: Count
     seconds: Seconds
     """Seconds since it started on this job."""
-    epoch: Count = 0
+    queued: Count = 0
+    """Tasks it means to work on and has not started."""
+    deferred: Text = ""
+    """Why it starts nothing now, where that is so: what it has not started is anyone's."""
 
 
 ErrorKind = Literal["", "model", "input", "host"]
@@ -98,6 +123,8 @@ class Outcome(Struct, frozen=True, array_like=True):
     error: Text = ""
     truncated: Text = ""
     """Why frames the container promised are missing, where some are."""
+    epoch: Count = 0
+    """Of the claim under which it ran."""
 
 
 class Outcomes(Struct, frozen=True):

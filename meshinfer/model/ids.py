@@ -14,8 +14,11 @@ PeerId = NewType("PeerId", str)
 JobId = NewType("JobId", str)
 """16 hex digits: the hash of a job's spec and a nonce."""
 
+UnitId = NewType("UnitId", str)
+"""24 hex digits: the hash of what is run over which content. Equal work has equal ids on every peer."""
+
 TaskId = NewType("TaskId", str)
-"""32 hex digits: the hash of what is run over what. Equal work has equal ids on every peer."""
+"""32 hex digits: a unit, and the number of one of its spans in 8 digits."""
 
 ContentId = NewType("ContentId", str)
 """32 hex digits of the sha256 of a file's bytes: names footage by what it shows, not by where it lies."""
@@ -66,12 +69,27 @@ def hash_of(*parts: bytes, digits: int = 32) -> str:
     return h.hexdigest()[:digits]
 
 
-def task_id(work: str, content: ContentId, *, owner: PeerId | None) -> TaskId:
+def unit_id(work: str, content: ContentId, length: int, *, owner: PeerId | None) -> UnitId:
     """The id of running `work` (a job's digest of model, parameters and sampling) over `content`.
 
-    `owner` is None for `scope: once`, where every copy is the same task; the holder for `scope: every`.
+    `length` is that of its spans in frames (`model/spans.py`). `owner` is None for `scope: once`, where every copy is
+    the same unit; the holder for `scope: every`.
     """
-    return TaskId(hash_of(b"task", work.encode(), content.encode(), (owner or "").encode()))
+    return UnitId(
+        hash_of(b"unit", work.encode(), content.encode(), str(length).encode(), (owner or "").encode(), digits=24)
+    )
+
+
+def task_id(unit: UnitId, span: int) -> TaskId:
+    return TaskId(f"{unit}{span:08x}")
+
+
+def unit_of(task: TaskId) -> UnitId:
+    return UnitId(task[:24])
+
+
+def span_of(task: TaskId) -> int:
+    return int(task[24:], 16)
 
 
 def digest_of(items: Iterable[str]) -> str:

@@ -43,7 +43,7 @@ class Limits(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True
     frames: Annotated[int, Meta(ge=1, le=2**53)] | None = None
     """Analysed frames per entry."""
     seconds: Annotated[float, Meta(gt=0, le=1e10)] | None = None
-    """Seconds of work per entry; the task ends as a host error beyond."""
+    """Seconds of work per task; it ends as a host error beyond."""
     detections: Annotated[int, Meta(ge=1, le=300)] = 300
     """Detections per frame, the best ones."""
 
@@ -59,6 +59,8 @@ class JobSpec(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tru
     detect: Detect = msgspec.field(default_factory=Detect)
     scope: Literal["once", "every"] = "once"
     limits: Limits = msgspec.field(default_factory=Limits)
+    fresh: bool = False
+    """Whether all of it is done anew, even what an equal job before it has done."""
     expires: Annotated[float, Meta(ge=1, le=366 * 86400)] = 24 * 3600.0
     """Seconds after publishing at which holders stop starting its tasks."""
 
@@ -118,7 +120,7 @@ class JobInfo(Struct, frozen=True):
 
     @property
     def work(self) -> str:
-        """What is computed, apart from over what: part of every task id. A job published again is done again."""
+        """What is computed, apart from over what: part of every task id, so equal jobs share what is done."""
         s = self.spec
         if s is None:
             raise ValueError("a job that is not understood has no work")
@@ -133,7 +135,7 @@ class JobInfo(Struct, frozen=True):
             s.limits.detections,
         )
         return hash_of(
-            self.id.encode(),
+            (self.id if s.fresh else "").encode(),
             self.order.model.encode(),
             _pack(rules),
         )

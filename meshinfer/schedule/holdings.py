@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 
 from meshinfer.model.catalog import Entry
@@ -65,13 +64,3 @@ class Holdings:
         reasons = Counter(why for entry in self.entries.values() if (why := spec.on.why_not(entry)) is not None)
         ordered = sorted(reasons.items(), key=lambda item: (-item[1], item[0]))
         return tuple(Skipped(why[:512], n) for why, n in ordered[:MAX_SKIPPED])
-
-
-def frames_expected(spec: JobSpec, entry: Entry) -> int:
-    """Frames of an entry that the job's sampling picks, as far as the container tells."""
-    n = entry.frames
-    if spec.sample.fps is not None and entry.fps > 0:
-        n = min(n, math.ceil(n / entry.fps * spec.sample.fps))
-    elif isinstance(spec.sample.every, int):
-        n = math.ceil(n / spec.sample.every)
-    return n if spec.limits.frames is None else min(n, spec.limits.frames)

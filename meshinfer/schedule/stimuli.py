@@ -113,6 +113,10 @@ class Start(Struct, frozen=True):
     job: JobId
     task: TaskId
     entry: Entry
+    first: int = 0
+    """The first frame of its span."""
+    stop: int | None = None
+    """The first frame that is not its own; None: it goes to the end."""
 
 
 class Stop(Struct, frozen=True):

@@ -1,0 +1,72 @@
+"""Where a video is cut into tasks: progress survives in pieces, and work can move from one holder to another.
+
+Every holder of a content must cut alike, so the cut depends on nothing but the job and on what the container says of
+the video. What the container says is part of the tasks' ids (`JobInfo.unit`): holders whose decoders read it
+differently share no tasks, rather than spans that mean different frames.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+from meshinfer.model.catalog import Entry
+from meshinfer.model.job import JobSpec
+
+SPAN_SECONDS = 30.0
+"""Of video in a span, where every frame is analysed: half a minute is lost at most when work moves."""
+
+FEWEST_SAMPLED = 64
+"""Frames that a span analyses at least: with one frame a minute, a span of 30 s would be all overhead."""
+
+MAX_SPANS = 10_000
+"""Of one entry: 83 hours. What is longer has longer spans."""
+
+USUAL_FPS = 25.0
+"""Where the container gives no sensible rate."""
+
+
+class Cut(NamedTuple):
+    """How an entry is cut."""
+
+    spans: int
+    length: int
+    """Frames in each span but the last, which takes all that is left; 0: it is not cut."""
+
+    def bounds(self, span: int) -> tuple[int, int | None]:
+        """The first frame of a span, and the first one after it (None: to the end)."""
+        last = span + 1 >= self.spans
+        return span * self.length, None if last else (span + 1) * self.length
+
+
+WHOLE = Cut(1, 0)
+
+
+def cut(spec: JobSpec, entry: Entry) -> Cut:
+    """Images, and videos whose container does not say how long they are, are one span; so is an entry of which only so
+    many frames are wanted: nobody but who counts from its start knows where they end.
+    """
+    if entry.kind == "image" or entry.frames < 2 or spec.limits.frames is not None:
+        return WHOLE
+    fps = entry.fps if 1 <= entry.fps <= 240 else USUAL_FPS
+    stride = 1.0 if spec.sample.every == "frame" else float(spec.sample.every)
+    if spec.sample.fps is not None:
+        stride = max(1.0, fps / spec.sample.fps)
+    length = math.ceil(max(SPAN_SECONDS * fps, FEWEST_SAMPLED * stride, entry.frames / MAX_SPANS))
+    spans = math.ceil(entry.frames / length)
+    return WHOLE if spans == 1 else Cut(spans, length)
+
+
+def frames_expected(spec: JobSpec, entry: Entry, first: int = 0, stop: int | None = None) -> int:
+    """Frames that the job's sampling picks in [first, stop), as far as the container tells."""
+    stop = entry.frames if stop is None else min(stop, entry.frames)
+    n = _sampled_before(spec, entry, stop) - _sampled_before(spec, entry, first)
+    return max(0, n if spec.limits.frames is None else min(n, spec.limits.frames))
+
+
+def _sampled_before(spec: JobSpec, entry: Entry, frame: int) -> int:
+    if spec.sample.fps is not None and entry.fps > 0:
+        return min(frame, math.ceil(frame / entry.fps * spec.sample.fps))
+    if spec.sample.every != "frame":
+        return -(-frame // spec.sample.every)
+    return frame
