@@ -26,6 +26,9 @@ MAX_RUNNING = 256
 RawUnit = Annotated[bytes, Meta(min_length=12, max_length=12)]
 """A UnitId as its 12 bytes."""
 
+MAX_EPOCH = 2**32
+Epoch = Annotated[int, Meta(ge=0, le=MAX_EPOCH)]
+
 RawTask = Annotated[bytes, Meta(min_length=16, max_length=16)]
 """A TaskId as its 16 bytes: manifests and results carry thousands."""
 
@@ -83,8 +86,8 @@ class Running(Struct, frozen=True, array_like=True):
     """A task that a peer is working on."""
 
     task: RawTask
-    epoch: Count = 0
-    """How often it had been taken over before: the higher epoch has it."""
+    epoch: Epoch = 0
+    """How often it had changed hands before: the higher epoch has it."""
 
 
 class Claim(Struct, frozen=True, omit_defaults=True):
@@ -123,7 +126,7 @@ class Outcome(Struct, frozen=True, array_like=True):
     error: Text = ""
     truncated: Text = ""
     """Why frames the container promised are missing, where some are."""
-    epoch: Count = 0
+    epoch: Epoch = 0
     """Of the claim under which it ran."""
 
 

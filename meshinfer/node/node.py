@@ -32,6 +32,7 @@ from meshinfer.node.checkup import Doctor
 from meshinfer.node.driver import Driver
 from meshinfer.node.events import EventHub
 from meshinfer.node.findings import Findings
+from meshinfer.node.handover import Handover
 from meshinfer.node.health import Health
 from meshinfer.node.neighbours import Neighbours, model_refs, own_fact
 from meshinfer.node.questions import Questions
@@ -41,7 +42,19 @@ from meshinfer.node.runner import Runner
 from meshinfer.node.stock import Stock
 from meshinfer.node.sync import Sync
 from meshinfer.schedule.state import ScheduleState, unknown_classes
-from meshinfer.schedule.stimuli import Connected, Disconnected, Effect, ModelsChanged, Start, State, Stop
+from meshinfer.schedule.stimuli import (
+    AskWork,
+    Connected,
+    Disconnected,
+    Effect,
+    Grant,
+    Leaving,
+    ModelsChanged,
+    Start,
+    State,
+    Stop,
+    Yield,
+)
 from meshinfer.store import Database, EventLog, FileTable, TaskTable
 
 if TYPE_CHECKING:
@@ -104,6 +117,7 @@ class Node:
             on_trouble=self.health.trouble,
             workers=limits.workers,
         )
+        self.handover = Handover(mesh, self.driver)
         self.questions = Questions(mesh, self.driver, self.catalog)
         self.findings = Findings(
             mesh,
@@ -133,6 +147,7 @@ class Node:
                     self.driver.serve,
                     self.records.serve,
                     self.runner.serve,
+                    self.handover.serve,
                     self.hub.serve,
                     self.sync.serve,
                     self.neighbours.serve,
@@ -152,6 +167,7 @@ class Node:
         """Stop the work; write down what is known. Bounded."""
         with trio.move_on_after(CLOSE_PATIENCE + 3) as scope:
             scope.shield = True
+            self.driver.feed(Leaving())
             await self.runner.close(CLOSE_PATIENCE)
             await self.records.flush()
 
@@ -164,8 +180,10 @@ class Node:
         match effect:
             case State(fact):
                 self.records.state(fact)
-            case Start() | Stop():
+            case Start() | Stop() | Yield():
                 self.runner.perform(effect)
+            case AskWork() | Grant():
+                self.handover.perform(effect)
 
     # ---- what calls need ---------------------------------------------------------------------------------------------
 

@@ -14,19 +14,19 @@ MAX_EARLY = 10_000
 
 class Early:
     def __init__(self) -> None:
-        self._facts: dict[JobId, list[tuple[PeerId, OfJob]]] = {}
+        self._facts: dict[JobId, list[tuple[PeerId, OfJob, float]]] = {}
         self._count = 0
 
     def __len__(self) -> int:
         return self._count
 
-    def keep(self, origin: PeerId, fact: OfJob) -> None:
-        self._facts.setdefault(fact.job, []).append((origin, fact))
+    def keep(self, origin: PeerId, fact: OfJob, born: float) -> None:
+        self._facts.setdefault(fact.job, []).append((origin, fact, born))
         self._count += 1
         while self._count > MAX_EARLY:
             self.take(next(iter(self._facts)))
 
-    def take(self, job: JobId) -> list[tuple[PeerId, OfJob]]:
+    def take(self, job: JobId) -> list[tuple[PeerId, OfJob, float]]:
         """What was kept for a job, in the order in which it came; kept no longer."""
         facts = self._facts.pop(job, [])
         self._count -= len(facts)

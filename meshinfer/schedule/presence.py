@@ -49,6 +49,12 @@ class Presence:
         if not self.live(peer):
             self.expected[peer] = self.newest = now
 
+    def shift(self, seconds: float) -> None:
+        """This peer stood still for so long: nobody is held to that time."""
+        for absent in (self.left, self.expected):
+            for peer in absent:
+                absent[peer] += seconds
+
     def deadlines(self) -> list[float]:
         return [since + GRACE for since in (*self.left.values(), *self.expected.values())]
 

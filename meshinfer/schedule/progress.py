@@ -7,7 +7,7 @@ from typing import Literal
 
 from msgspec import Struct
 
-from meshinfer.model.ids import PeerId, TaskId
+from meshinfer.model.ids import PeerId, TaskId, UnitId, span_of, unit_of
 from meshinfer.schedule.job import JobState
 from meshinfer.schedule.state import ScheduleState
 
@@ -39,105 +39,124 @@ class Progress(Struct, frozen=True):
     detections: int
     shares: dict[PeerId, Share]
     missing: tuple[PeerId, ...]
-    """Holders that cannot be reached and have not finished their part."""
+    """Holders that are not heard from and have not finished their part."""
     winners: dict[TaskId, PeerId]
     """Whose result counts, for each task that is done."""
+    disputed: int = 0
+    """Tasks of which peers came to different results."""
 
 
 def progress(state: ScheduleState, job: JobState, now: float) -> Progress:
-    held = dict(job.held)
-    tasks: set[TaskId] = set().union(*held.values()) if held else set()
+    # Costs what was said of the job, not what it consists of: a manifest names units, however many spans they have.
+    spans: dict[UnitId, int] = {}
+    for units in job.held.values():
+        for unit, count in units.items():
+            spans[unit] = max(count, spans.get(unit, 0))
     winners: dict[TaskId, PeerId] = {}
-    open_tasks: set[TaskId] = set()
-    for task in sorted(tasks):
+    over: set[TaskId] = set()
+    for task in sorted(job.outcomes):
         if (canonical := job.canonical(task)) is not None:
             winners[task] = canonical[0]
-        elif not job.is_over(task):
-            open_tasks.add(task)
-    failed = len(tasks) - len(winners) - len(open_tasks)
-    running = open_tasks & job.running.union(*(by for peer, by in job.working.items() if state.live(peer)))
-    shares = {peer: _share(job, peer, held[peer], state) for peer in sorted(held)}
-    present = {state.me, *state.connected}
-    missing = tuple(peer for peer in sorted(held) if peer not in present and held[peer] & open_tasks)
-    counted = _counted(job, winners, shares, held)
+        if job.fate(task) is not None:
+            over.add(task)
+    open_in = Counter(spans)
+    open_in.subtract(unit_of(task) for task in over)
+    open_units = {unit for unit, count in open_in.items() if count > 0}
+    live = {peer for peer in job.held if state.live(peer, job, now)}
+    at_work = {
+        task
+        for peer, tasks in job.working.items()
+        if peer in live and peer != state.me
+        for task in tasks
+        if job.holds(peer, task)
+    }
+    known = {task for task in job.running if span_of(task) < spans.get(unit_of(task), 0)}
+    running = (at_work | known) - over
+    missing = tuple(
+        peer for peer in sorted(job.held.keys() - live) if any(unit in open_units for unit in job.held[peer])
+    )
+    pending = sum(open_in[unit] for unit in open_units)
+    shares = _shares(state, job)
+    frames, detections = _counted(job, winners, shares)
     return Progress(
-        _stage(job, tasks, open_tasks, running, held, missing, now),
-        len(tasks),
+        _stage(job, bool(spans), bool(open_units), bool(running), open_units, live, now),
+        sum(spans.values()),
         len(winners),
-        failed,
+        len(over) - len(winners),
         len(running),
-        0 if job.cancelled is not None else len(open_tasks) - len(running),
-        _expected(shares, held),
-        counted[0],
-        counted[1],
+        0 if job.cancelled is not None else pending - len(running),
+        _expected(job, shares),
+        frames,
+        detections,
         shares,
         missing,
         winners,
+        sum(job.disputed(task) for task in winners),
     )
 
 
 def _stage(
-    job: JobState,
-    tasks: set[TaskId],
-    open_tasks: set[TaskId],
-    running: set[TaskId],
-    held: dict[PeerId, frozenset[TaskId]],
-    missing: tuple[PeerId, ...],
-    now: float,
+    job: JobState, tasks: bool, left: bool, running: bool, open_units: set[UnitId], live: set[PeerId], now: float
 ) -> Stage:
     if job.cancelled is not None:
         return "cancelled"
-    if tasks and not open_tasks:
+    if tasks and not left:
         return "done"
     if not job.is_open(now):
         return "expired"
     if not tasks:
         return "waiting"
-    reachable = any(peer not in missing and mine & open_tasks for peer, mine in held.items())
-    return "running" if running or reachable else "waiting"
+    return "running" if running or any(not open_units.isdisjoint(job.held[peer]) for peer in live) else "waiting"
 
 
-def _share(job: JobState, peer: PeerId, mine: frozenset[TaskId], state: ScheduleState) -> Share:
-    ended = [o for task in mine if (o := job.outcomes.get(task, {}).get(peer)) is not None]
-    claim = job.claims.get(peer)
-    frames = sum(page.frames for n, page in job.manifests.get(peer, {}).items() if n < page.pages)
-    analysed, detections = sum(o.frames for o in ended), sum(o.detections for o in ended)
-    if peer == state.me:
-        extra = [job.mine[task] for task in job.running]
-        analysed += sum(m.analysed for m in extra)
-        detections += sum(m.detections for m in extra)
-    elif claim is not None:
-        analysed, detections = max(analysed, claim.analysed), max(detections, claim.detections)
-    return Share(
-        len(mine),
-        sum(o.done for o in ended),
-        sum(not o.done for o in ended),
-        len(job.running) if peer == state.me else len(claim.running) if claim else 0,
-        analysed,
-        frames,
-        detections,
-        claim.seconds if claim else 0.0,
-    )
+def _shares(state: ScheduleState, job: JobState) -> dict[PeerId, Share]:
+    done, failed, frames, found = (Counter[PeerId]() for _ in range(4))
+    for task in job.outcomes:
+        for peer, outcome in job.ended(task).items():
+            (done if outcome.done else failed)[peer] += 1
+            frames[peer] += outcome.frames
+            found[peer] += outcome.detections
+    shares = {}
+    for peer in sorted(job.held):
+        claim = job.claims.get(peer)
+        analysed, detections, running = frames[peer], found[peer], 0
+        if peer == state.me:
+            running = len(job.running)
+            analysed += sum(job.mine[task].analysed for task in job.running)
+            detections += sum(job.mine[task].detections for task in job.running)
+        elif claim is not None:
+            running = len(claim.running)
+            analysed, detections = max(analysed, claim.analysed), max(detections, claim.detections)
+        shares[peer] = Share(
+            sum(job.held[peer].values()),
+            done[peer],
+            failed[peer],
+            running,
+            analysed,
+            sum(page.frames for n, page in job.manifests[peer].items() if n < page.pages),
+            detections,
+            claim.seconds if claim else 0.0,
+        )
+    return shares
 
 
-def _expected(shares: dict[PeerId, Share], held: dict[PeerId, frozenset[TaskId]]) -> int:
+def _expected(job: JobState, shares: dict[PeerId, Share]) -> int:
     """Frames in all, as far as the containers tell, copies counted once: exact where a peer's entries are alike."""
-    copies = Counter(task for tasks in held.values() for task in tasks)
-    return round(sum(shares[p].frames * sum(1 / copies[t] for t in held[p]) / len(held[p]) for p in held if held[p]))
+    copies = Counter(unit for units in job.held.values() for unit in units)
+    parts = 0.0
+    for peer, units in job.held.items():
+        if tasks := shares[peer].tasks:
+            parts += shares[peer].frames * sum(count / copies[unit] for unit, count in units.items()) / tasks
+    return round(parts)
 
 
-def _counted(
-    job: JobState,
-    winners: dict[TaskId, PeerId],
-    shares: dict[PeerId, Share],
-    held: dict[PeerId, frozenset[TaskId]],
-) -> tuple[int, int]:
+def _counted(job: JobState, winners: dict[TaskId, PeerId], shares: dict[PeerId, Share]) -> tuple[int, int]:
     """Frames and detections, a task that two peers did counted once."""
     frames = sum(share.analysed for share in shares.values())
     detections = sum(share.detections for share in shares.values())
     for task, winner in winners.items():
-        for peer, outcome in job.outcomes[task].items():
-            if peer != winner and task in held.get(peer, ()):
+        for peer, outcome in job.ended(task).items():
+            if peer != winner:
                 frames -= outcome.frames
                 detections -= outcome.detections
     return frames, detections

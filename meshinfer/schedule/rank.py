@@ -1,8 +1,9 @@
-"""Who runs a task that several peers hold: weighted rendezvous hashing.
+"""Who runs what several peers hold: weighted rendezvous hashing.
 
-Each peer draws -w / ln(h), h in (0, 1) from the hash of (task, peer); the largest comes first. Everyone computes
+Each peer draws -w / ln(h), h in (0, 1) from the hash of (unit, peer); the largest comes first. Everyone computes
 the same order from the same candidates, a peer's share is proportional to its weight, and when a peer goes only its
-tasks move (Thaler and Ravishankar 1998; weighted by Schindelhauer and Schomaker 2005).
+tasks move (Thaler and Ravishankar 1998; weighted by Schindelhauer and Schomaker 2005). All spans of a video fall to one
+peer, which reads it once from its start; whoever is idle may be given some of them.
 """
 
 from __future__ import annotations
@@ -10,14 +11,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 
-from meshinfer.model.ids import PeerId, TaskId, hash_of
+from meshinfer.model.ids import PeerId, UnitId, hash_of
 
 
-def ranked(task: TaskId, candidates: Iterable[PeerId], weights: Mapping[PeerId, int]) -> list[PeerId]:
+def ranked(unit: UnitId, candidates: Iterable[PeerId], weights: Mapping[PeerId, int]) -> list[PeerId]:
     """Candidates, best first. A weight that is unknown is 1."""
-    return sorted(candidates, key=lambda peer: (-_score(task, peer, weights.get(peer, 1)), peer))
+    return sorted(candidates, key=lambda peer: (-_score(unit, peer, weights.get(peer, 1)), peer))
 
 
-def _score(task: TaskId, peer: PeerId, weight: int) -> float:
-    h = (int(hash_of(task.encode(), peer.encode(), digits=13), 16) + 0.5) / 2**52
+def _score(unit: UnitId, peer: PeerId, weight: int) -> float:
+    h = (int(hash_of(unit.encode(), peer.encode(), digits=13), 16) + 0.5) / 2**52
     return -max(weight, 1) / math.log(h)

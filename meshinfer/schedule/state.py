@@ -5,36 +5,30 @@ order in it comes from a set. Rule 2: facts come from records alone, our own inc
 repeat and reorder, so every stimulus may come twice, late, or never; whatever depends on one has a deadline.
 
 A task of ours goes pending -> running -> ended. While it is pending, `choose` looks at it whenever something it
-depends on changes (a manifest, an outcome, a peer, a deadline) and says: start, wait, stand by, or leave it (done
-elsewhere).
+depends on changes (a manifest, a claim, an outcome, a lease that ended, a deadline) and says: start, wait, stand by, or
+leave it (over).
 """
 
 from __future__ import annotations
 
 import math
-from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from meshinfer.model.catalog import SourceSummary
-from meshinfer.model.facts import MAX_OUTCOMES, Cancel, Claim, Fact, Manifest, Outcome, Outcomes, PeerFact
-from meshinfer.model.ids import ContentId, JobId, ModelDigest, PeerId, TaskId
+from meshinfer.model.facts import Cancel, Claim, Fact, Manifest, Outcomes, PeerFact
+from meshinfer.model.ids import ContentId, JobId, ModelDigest, PeerId, TaskId, unit_of
 from meshinfer.model.job import JobInfo, JobOrder, JobSpec, read_order
 from meshinfer.model.typed import no_such_class
 from meshinfer.schedule import reports
 from meshinfer.schedule import stimuli as st
-from meshinfer.schedule.choice import PROMPT, View, choose
+from meshinfer.schedule.choice import MEETING, PROMPT, View, wins
 from meshinfer.schedule.early import Early, OfJob
 from meshinfer.schedule.holdings import Holdings
-from meshinfer.schedule.job import JobState, Mine
+from meshinfer.schedule.job import JobState
+from meshinfer.schedule.lease import STALL
+from meshinfer.schedule.matching import match
 from meshinfer.schedule.presence import Presence
-
-SAY_OUTCOMES = 0.25
-SAY_CLAIM = 1.0
-SAY_MANIFEST = 1.0
-"""Seconds between records of a kind for one job: progress is for people, and gossip carries 5 messages a second."""
-
-WINDOW = 32
-"""Tasks handed to the engine at a time: enough that single images keep every core busy."""
+from meshinfer.schedule.worklist import WINDOW, Worklist
 
 
 def unknown_classes(spec: JobSpec, classes: Sequence[str]) -> list[str]:
@@ -47,7 +41,6 @@ class ScheduleState:
 
     def __init__(self, me: PeerId, *, window: int = WINDOW) -> None:
         self.me = me
-        self.window = window
         self.jobs: dict[JobId, JobState] = {}
         self.cancels: dict[JobId, Cancel] = {}
         self.peers: dict[PeerId, PeerFact] = {}
@@ -55,24 +48,41 @@ class ScheduleState:
         self.presence = Presence()
         self.holdings = Holdings()
         self.classes: dict[ModelDigest, tuple[str, ...]] = {}
-        self.room, self.no_room = True, ""
-        self.running: dict[TaskId, JobId] = {}
-        self._look_at: dict[JobId, float] = {}
-        """When the waiting tasks of a job are looked at again, at the latest."""
-        self._active: dict[JobId, None] = {}
-        """Jobs that have tasks to start or something to say, in the order in which they came to have."""
+        self.stalls = 0
+        """How often this peer found that it had stood still."""
+        self._weights: dict[PeerId, int] = {}
+        self._alike: dict[str, list[JobState]] = {}
+        self._view = View(me, self.presence, self.sources, self._weights, {}, self._alike)
+        self._worklist = Worklist(self.jobs, self._view, window)
         self._early = Early()
-        self._turn = 0
+        self._due = math.inf
 
     @property
     def connected(self) -> set[PeerId]:
         return self.presence.connected
+
+    @property
+    def running(self) -> dict[TaskId, JobId]:
+        """What is being worked on here."""
+        return self._worklist.running
+
+    @property
+    def room(self) -> bool:
+        """Whether tasks may be started."""
+        return not self.no_room
+
+    @property
+    def no_room(self) -> str:
+        """Why no task is started, where that is so."""
+        return self._worklist.no_room
 
     # ---- stimuli -----------------------------------------------------------------------------------------------------
 
     def handle(self, stimulus: st.Stimulus, now: float) -> list[st.Effect]:
         """Take in what happened; what to do about it, in order."""
         out: list[st.Effect] = []
+        work = self._worklist
+        self._mind_stall(now)
         match stimulus:
             case st.Heard(origin, fact, born):
                 self._heard(origin, fact, born, now, out)
@@ -81,7 +91,7 @@ class ScheduleState:
                     self._forget(self.jobs[job_id], origin)
             case st.Connected(peer):
                 if self.presence.up(peer, now):
-                    self._reconsider_all()
+                    work.reconsider_all()
             case st.Disconnected(peer):
                 self.presence.down(peer, now)
             case st.CatalogChanged():
@@ -91,33 +101,58 @@ class ScheduleState:
                 for job in self._open(now):
                     self._match(job, list(self.holdings.copies), now)
             case st.TaskProgressed(task, analysed, detections):
-                self._progressed(task, analysed, detections, now)
+                work.progressed(task, analysed, detections, now)
             case st.TaskEnded(task, outcome):
-                self._ended(task, outcome, now)
+                work.ended(task, outcome, now)
             case st.TaskReturned(task):
-                self._returned(task, now)
+                work.let_go(task, now)
             case st.RoomChanged(room, why):
-                self.room, self.no_room = room, why
+                self._room("" if room else why or "there is no room", now)
+            case st.WorkAsked(peer, job_id, most, ticket):
+                out.append(st.Grant(ticket, job_id, work.hand_over(peer, job_id, most, now)))
+            case st.WorkGranted(peer, job_id, tasks):
+                work.take_over(peer, job_id, tasks, now)
+            case st.Leaving():
+                self._room("it is stopping", now)
             case st.Tick():
                 pass
         if self.presence.expire(now):
-            self._reconsider_all()
-        self._look_again(now)
-        self._start(now, out)
-        for active in [self.jobs[job_id] for job_id in self._active]:
-            self._say(active, now, out)
-            if not (active.ready or active.running or active.due()):
-                del self._active[active.id]
+            work.reconsider_all()
+        work.look_again(now)
+        work.start(now, out)
+        for job in [self.jobs[job_id] for job_id in work.active]:
+            reports.owe_renewal(job, self.me, now)
+            said = reports.said(job, self.me, now, scanned=self.holdings.scanned, deferred=work.no_room)
+            out.extend(st.State(fact) for fact in said)
+            if not (job.ready or job.running or job.due()):
+                del work.active[job.id]
+        self._due = min(self._deadlines(now), default=math.inf)
         return out
 
     def next_deadline(self) -> float | None:
         """When `handle(Tick())` has something to do."""
-        times = [*self._look_at.values(), *self.presence.deadlines()]
-        times += [at for job_id in self._active for at in self.jobs[job_id].due()]
-        return min(times, default=None)
+        return None if self._due == math.inf else self._due
 
-    def _touch(self, job: JobState) -> None:
-        self._active[job.id] = None
+    def _deadlines(self, now: float) -> list[float]:
+        due = [at for job_id in self._worklist.active for at in self.jobs[job_id].due()]
+        return [*due, *self._worklist.deadlines(now), *self.presence.deadlines()]
+
+    def _mind_stall(self, now: float) -> None:
+        """A peer that itself stood still distrusts itself before it accuses others: it may not have heard them."""
+        late = now - self._due
+        if late > STALL:
+            self.stalls += 1
+            self.presence.shift(late)
+            for job in self.jobs.values():
+                job.leases.shift(late)
+
+    def _room(self, why_not: str, now: float) -> None:
+        """Others are told at once what we do not start."""
+        if bool(why_not) != bool(self._worklist.no_room):
+            for job in self._open(now):
+                if any(True for _ in job.open_here()):
+                    self._worklist.owe_claim(job, now)
+        self._worklist.no_room = why_not
 
     # ---- what others (and we) have stated ----------------------------------------------------------------------------
 
@@ -135,71 +170,104 @@ class ScheduleState:
                     self._cancel(job, now, out)
             case Manifest() | Claim() | Outcomes():
                 if job := self.jobs.get(fact.job):
-                    self._of_job(job, origin, fact, now)
+                    self._of_job(job, origin, fact, born, now, out)
                 else:
-                    self._early.keep(origin, fact)
+                    self._early.keep(origin, fact, born)
 
     def _peer(self, peer: PeerId, fact: PeerFact, now: float) -> None:
         before = self.peers.get(peer)
-        self.peers[peer] = fact
+        self.peers[peer], self._weights[peer] = fact, fact.cores
         if before is None and not fact.guest and peer != self.me:
             self.presence.introduced(peer, now)
         if before is None or before.cores != fact.cores:
-            self._reconsider_all()  # ranks change: two peers that saw different weights may each wait for the other
+            # Ranks change: two peers that saw different weights may each wait for the other.
+            self._worklist.reconsider_all()
 
-    def _of_job(self, job: JobState, origin: PeerId, fact: OfJob, now: float) -> None:
+    def _of_job(
+        self, job: JobState, origin: PeerId, fact: OfJob, born: float, now: float, out: list[st.Effect]
+    ) -> None:
+        job.leases.spoke(origin, min(born, now))
         match fact:
             case Manifest():
-                before, complete = job.held.get(origin, frozenset()), job.manifest_complete(origin)
+                before, complete = job.held.get(origin, {}), job.manifest_complete(origin)
                 job.note_manifest(origin, fact)
                 news = job.manifest_complete(origin) != complete
-                self._reconsider(job, None if news else before ^ job.held[origin])
+                units = {unit for unit, _ in before.items() ^ job.held[origin].items()}
+                self._worklist.reconsider(
+                    job, None if news else [task for task in job.waiting if unit_of(task) in units]
+                )
+                self._owe_renewal(job, now)
             case Claim():
-                busy = job.working.get(origin, frozenset())
-                job.note_claim(origin, fact)
-                self._reconsider(job, busy ^ job.working[origin])
-                if origin == self.me and job.working[origin] != job.running:
-                    self._owe_claim(job, now)  # an earlier run's: nobody must wait for what we no longer work on
+                self._claimed(job, origin, fact, min(born, now), now, out)
             case Outcomes():
-                ended = frozenset(job.note_outcomes(origin, fact))
+                ended = dict(job.note_outcomes(origin, fact))
                 for task in sorted(ended):
-                    if origin == self.me and (mine := job.mine.get(task)) and mine.status == "pending":
-                        self._end(job, mine)  # it ended before a restart
+                    if origin != self.me:
+                        job.note_epoch(task, origin, ended[task].epoch)
+                    elif (mine := job.mine.get(task)) and mine.status == "pending":
+                        self._worklist.end(job, mine, ended[task])  # it ended before a restart
                 self._reconsider(job, ended)
+
+    def _claimed(
+        self, job: JobState, origin: PeerId, claim: Claim, at: float, now: float, out: list[st.Effect]
+    ) -> None:
+        before, deferred = job.working.get(origin, {}), job.defers(origin)
+        job.note_claim(origin, claim, at)
+        tasks = job.working[origin]
+        if origin == self.me:
+            if tasks.keys() != job.running:
+                self._worklist.owe_claim(job, now)  # an earlier run's: nobody must wait for what we no longer work on
+            return
+        changed = before.keys() ^ tasks.keys()
+        if deferred != job.defers(origin):
+            changed |= {task for task in job.waiting if job.mine[task].stands_by == origin}
+        self._reconsider(job, changed)
+        for task in sorted(tasks):
+            if job.holds(origin, task):
+                job.note_epoch(task, origin, tasks[task])
+        lost = [
+            task
+            for task in sorted(job.running & tasks.keys())
+            if job.holds(origin, task)
+            and now < job.lease(origin)
+            and job.mine[task].analysed == 0  # what has begun is finished: two that hand it to and fro never would
+            and not wins((job.mine[task].epoch, self.me), (tasks[task], origin), task)
+        ]
+        if lost:
+            out.append(st.Yield(job.id, tuple(lost)))
+            for task in lost:
+                self._worklist.let_go(task, now)
+
+    def _reconsider(self, job: JobState, tasks: Collection[TaskId]) -> None:
+        """Something was said of these: it concerns all jobs that do the same."""
+        for alike in self._alike.get(job.work, ()):
+            self._worklist.reconsider(alike, tasks)
 
     def _forget(self, job: JobState, origin: PeerId) -> None:
         job.forget(origin)
         # What it had done is undone, so tasks that were over may be ours now.
         pending = {task for task, mine in job.mine.items() if mine.status == "pending"}
         job.waiting |= pending.difference(job.ready)
-        self._reconsider(job)
+        self._worklist.reconsider(job)
 
     def _job(self, origin: PeerId, order: JobOrder, born: float, now: float, out: list[st.Effect]) -> None:
         if order.id in self.jobs:
             return
-        late = now > born + PROMPT or self.presence.newest > born
+        late = now > born + PROMPT or self.presence.newest + MEETING > born
         job = self.jobs[order.id] = JobState(read_order(order, origin), born, now, late)
+        if job.work:
+            self._alike.setdefault(job.work, []).append(job)
         if order.id in self.cancels:
             self._cancel(job, now, out)
-        for peer, fact in self._early.take(order.id):
-            self._of_job(job, peer, fact, now)
+        for peer, fact, at in self._early.take(order.id):
+            self._of_job(job, peer, fact, at, now, out)
         self._match(job, list(self.holdings.copies), now)
 
     def _cancel(self, job: JobState, now: float, out: list[st.Effect]) -> None:
         if job.cancelled is not None:
             return
         job.cancelled = self.cancels[job.id].why or "cancelled"
-        if job.running:
-            out.append(st.Stop(job.id, tuple(sorted(job.running))))
-        for task in sorted(job.running):
-            self.running.pop(task, None)
-            job.mine[task].status = "pending"
-            job.claim_due = now
-            self._touch(job)
-        job.running.clear()
-        job.ready.clear()
-        job.waiting.clear()
-        self._look_at.pop(job.id, None)
+        self._worklist.cancel(job, now, out)
 
     # ---- matching ----------------------------------------------------------------------------------------------------
 
@@ -215,6 +283,11 @@ class ScheduleState:
             return no_such_class(f"the model {spec.model}", unknown[0], classes)[:500]
         return None
 
+    def takes_part(self, job_id: JobId) -> bool:
+        """Whether what is said about the job concerns this peer: it holds some of it, or has published it."""
+        job = self.jobs.get(job_id)
+        return job is not None and (bool(job.mine) or self.me in job.held or job.info.publisher == self.me)
+
     def _open(self, now: float) -> list[JobState]:
         return [job for job in self.jobs.values() if job.is_open(now)]
 
@@ -227,165 +300,24 @@ class ScheduleState:
                 self._owe_manifest(job, now)
 
     def _match(self, job: JobState, contents: Iterable[ContentId], now: float) -> None:
-        """Take up, change or drop the tasks of these contents."""
-        if not job.is_open(now) or self.declines(job.info) is not None:
-            return
-        spec = job.info.spec
-        assert spec is not None
-        changed = False
-        for content in contents:
-            task = job.task_for(content, self.me)
-            mine = job.mine.get(task)
-            entry = self.holdings.pick(spec, content)
-            if entry is not None and mine is None:
-                job.mine[task] = mine = Mine(task, entry)
-                if self.me in job.outcomes.get(task, {}):
-                    self._end(job, mine)
-                else:
-                    job.ready.append(task)
-                changed = True
-            elif mine is not None and mine.status == "pending":
-                if entry is not None:
-                    mine.entry = entry
-                    continue
-                del job.mine[task]
-                job.waiting.discard(task)
-                changed = True
-        if changed:
-            entry_of = {task: job.mine[task].entry for task in job.ready if task in job.mine}
-            job.ready = deque(sorted(entry_of, key=lambda task: (entry_of[task].source, entry_of[task].name)))
+        if job.is_open(now) and self.declines(job.info) is None and match(job, contents, self.holdings, self.me):
             self._owe_manifest(job, now)
+            self._owe_renewal(job, now)
 
     def _owe_manifest(self, job: JobState, now: float) -> None:
-        if job.manifest_due is None:
-            job.manifest_due = max(now, job.manifest_said + SAY_MANIFEST)
-        self._touch(job)
+        reports.owe_manifest(job, now)
+        self._worklist.touch(job)
 
-    def _owe_claim(self, job: JobState, now: float) -> None:
-        if job.claim_due is None:
-            job.claim_due = max(now, job.claim_said + SAY_CLAIM)
-        self._touch(job)
+    def _owe_renewal(self, job: JobState, now: float) -> None:
+        if job.is_shared:
+            job.renew_at = now
+            self._worklist.touch(job)
 
-    # ---- choosing ----------------------------------------------------------------------------------------------------
+    # ---- the others --------------------------------------------------------------------------------------------------
 
-    def live(self, peer: PeerId) -> bool:
-        """Connected, or so a moment ago."""
-        return peer == self.me or self.presence.live(peer)
-
-    def _view(self) -> View:
-        return View(self.me, self.presence, self.sources, {peer: fact.cores for peer, fact in self.peers.items()})
-
-    def _reconsider(self, job: JobState, tasks: frozenset[TaskId] | None = None) -> None:
-        """Look at these waiting tasks of the job again, or at all of them."""
-        again = sorted(job.waiting if tasks is None else job.waiting & tasks)
-        if again:
-            job.waiting.difference_update(again)
-            job.ready.extend(again)
-            self._touch(job)
-
-    def _reconsider_all(self) -> None:
-        for job in self.jobs.values():
-            self._reconsider(job)
-
-    def _look_again(self, now: float) -> None:
-        for job_id in [job_id for job_id, until in self._look_at.items() if until <= now]:
-            del self._look_at[job_id]
-            self._reconsider(self.jobs[job_id])
-
-    def _start(self, now: float, out: list[st.Effect]) -> None:
-        """Fill the window, a task of each job in turn."""
-        jobs = [self.jobs[job_id] for job_id in self._active if self.jobs[job_id].ready]
-        view: View | None = None
-        while jobs:
-            self._turn += 1
-            job = jobs[self._turn % len(jobs)]
-            if not job.is_open(now):
-                job.ready.clear()
-            if not job.ready:
-                jobs.remove(job)
-                continue
-            mine = job.mine.get(job.ready[0])
-            if mine is None or mine.status != "pending":
-                job.ready.popleft()
-                continue
-            view = self._view() if view is None else view
-            choice = choose(job, mine, now, view)
-            if choice.start and (not self.room or len(self.running) >= self.window):
-                jobs.remove(job)  # its turn comes when there is room
-                continue
-            job.ready.popleft()
-            mine.stands_by = choice.stands_by
-            if choice.start:
-                mine.status = "running"
-                job.running.add(mine.task)
-                self.running[mine.task] = job.id
-                job.began = now if job.began is None else job.began
-                self._owe_claim(job, now)
-                out.append(st.Start(job.id, mine.task, mine.entry))
-            elif not choice.over:
-                job.waiting.add(mine.task)
-                if choice.until < math.inf:
-                    self._look_at[job.id] = choice.until
-
-    # ---- what becomes of our tasks -----------------------------------------------------------------------------------
-
-    def _progressed(self, task: TaskId, analysed: int, detections: int, now: float) -> None:
-        job_id = self.running.get(task)
-        if job_id is None:
-            return
-        job = self.jobs[job_id]
-        job.mine[task].analysed, job.mine[task].detections = analysed, detections
-        self._owe_claim(job, now)
-
-    def _ended(self, task: TaskId, outcome: Outcome, now: float) -> None:
-        job_id = self.running.get(task)
-        if job_id is None:
-            return
-        job = self.jobs[job_id]
-        mine = job.mine[task]
-        mine.analysed, mine.detections = outcome.frames, outcome.detections
-        self._end(job, mine)
-        self._owe_claim(job, now)
-        job.unsaid.append(outcome)
-        job.outcomes_due = now + SAY_OUTCOMES if job.outcomes_due is None else job.outcomes_due
-
-    def _end(self, job: JobState, mine: Mine) -> None:
-        own = job.outcomes.get(mine.task, {}).get(self.me)
-        if own is not None:
-            mine.analysed, mine.detections = own.frames, own.detections
-        mine.status = "ended"
-        self.running.pop(mine.task, None)
-        job.running.discard(mine.task)
-        frames, detections = job.tally
-        job.tally = frames + mine.analysed, detections + mine.detections
-
-    def _returned(self, task: TaskId, now: float) -> None:
-        job_id = self.running.pop(task, None)
-        if job_id is not None:
-            job = self.jobs[job_id]
-            job.running.discard(task)
-            job.mine[task].status = "pending"
-            job.ready.appendleft(task)
-            self._owe_claim(job, now)
-
-    # ---- what we state -----------------------------------------------------------------------------------------------
-
-    def _say(self, job: JobState, now: float, out: list[st.Effect]) -> None:
-        idle = not job.running and not job.ready
-        if job.unsaid and idle:
-            job.claim_due = now
-        # The order matters to whoever holds copies: what we no longer work on is known to have ended, and who weighs
-        # our manifest knows already what we are at work on.
-        claims = job.claim_due is not None and job.claim_due <= now
-        if job.outcomes_due is not None and (job.outcomes_due <= now or claims or len(job.unsaid) >= MAX_OUTCOMES):
-            out.extend(map(st.State, reports.outcomes(job)))
-            job.unsaid, job.outcomes_due = [], None
-        if claims:
-            job.claim_due, job.claim_said = None, now
-            out.append(st.State(reports.claim(job, now)))
-        if job.manifest_due is not None and job.manifest_due <= now:
-            job.manifest_due, job.manifest_said = None, now
-            out.extend(map(st.State, reports.manifest(job, self.me, scanned=self.holdings.scanned)))
+    def live(self, peer: PeerId, job: JobState, now: float) -> bool:
+        """Connected, so a moment ago, or heard to speak of this job."""
+        return peer == self.me or self.presence.live(peer) or now < job.lease(peer)
 
     def validate(self) -> None:
         """What must hold between stimuli; for tests."""
@@ -397,4 +329,3 @@ class ScheduleState:
             assert not job.waiting & job.running
             for task, mine in job.mine.items():
                 assert (mine.status == "running") == (task in job.running)
-        assert len(self.running) <= self.window

@@ -82,6 +82,28 @@ class RoomChanged(Struct, frozen=True):
     why: str = ""
 
 
+class WorkAsked(Struct, frozen=True):
+    """An idle peer would take over some of what waits here."""
+
+    peer: PeerId
+    job: JobId
+    most: int
+    ticket: int
+    """Names the request: `Grant` answers it."""
+
+
+class WorkGranted(Struct, frozen=True):
+    """The answer to our `AskWork`: tasks that are ours now. None, also where no answer came."""
+
+    peer: PeerId
+    job: JobId
+    tasks: tuple[TaskId, ...] = ()
+
+
+class Leaving(Struct, frozen=True):
+    """This peer is about to stop: others need not wait for its leases to end."""
+
+
 class Tick(Struct, frozen=True):
     """A deadline has passed."""
 
@@ -97,6 +119,9 @@ Stimulus = (
     | TaskEnded
     | TaskReturned
     | RoomChanged
+    | WorkAsked
+    | WorkGranted
+    | Leaving
     | Tick
 )
 
@@ -126,4 +151,27 @@ class Stop(Struct, frozen=True):
     tasks: tuple[TaskId, ...]
 
 
-Effect = State | Start | Stop
+class Yield(Struct, frozen=True):
+    """Somebody else has these tasks: let go of them. They are pending, not cancelled."""
+
+    job: JobId
+    tasks: tuple[TaskId, ...]
+
+
+class AskWork(Struct, frozen=True):
+    """Ask this peer for some of what waits there; `WorkGranted` tells what came of it, whatever came."""
+
+    peer: PeerId
+    job: JobId
+    most: int
+
+
+class Grant(Struct, frozen=True):
+    """Answer a `WorkAsked`: these tasks are the other peer's now."""
+
+    ticket: int
+    job: JobId
+    tasks: tuple[TaskId, ...]
+
+
+Effect = State | Start | Stop | Yield | AskWork | Grant

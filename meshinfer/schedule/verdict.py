@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from meshinfer.model.ids import PeerId
 from meshinfer.model.job import JobInfo
+from meshinfer.model.spans import cut, frames_expected
 from meshinfer.model.verdict import TaskError, Verdict
-from meshinfer.schedule.holdings import frames_expected
 from meshinfer.schedule.job import JobState
 from meshinfer.schedule.state import ScheduleState, unknown_classes
 
@@ -34,7 +34,7 @@ def on_job(state: ScheduleState, job: JobState, now: float) -> Verdict:
         "runs" if idle < len(job.mine) else "stands by",
         _about(state, job, left_to, len(elsewhere), now)[:MAX_REASON],
         tasks=len(job.mine),
-        frames=sum(frames_expected(spec, mine.entry) for mine in job.mine.values()),
+        frames=sum(frames_expected(spec, m.entry, m.first, m.stop) for m in job.mine.values()),
         stands_by=idle,
         running=len(job.running),
         analysed=frames + sum(job.mine[task].analysed for task in job.running),
@@ -58,8 +58,8 @@ def on_spec(state: ScheduleState, info: JobInfo) -> Verdict:
         return Verdict("declines", _why_none(state, info), cause=_cause(state, info), skipped=skipped)
     return Verdict(
         "runs",
-        "" if state.room else f"not now: {state.no_room}",
-        tasks=len(picked),
+        f"not now: {state.no_room}" if state.no_room else "",
+        tasks=sum(cut(spec, entry).spans for entry in picked),
         frames=sum(frames_expected(spec, entry) for entry in picked),
         skipped=skipped,
     )
@@ -91,7 +91,7 @@ def _about(state: ScheduleState, job: JobState, left_to: list[PeerId], elsewhere
         parts.append(f"cancelled: {job.cancelled}")
     elif not job.is_open(now):
         parts.append("expired")
-    if not state.room:
+    if state.no_room:
         parts.append(f"starts no tasks now: {state.no_room}")
     for peer in sorted(set(left_to)):
         name = state.peers[peer].name if peer in state.peers else peer[-6:]

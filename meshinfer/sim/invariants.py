@@ -8,13 +8,15 @@ I7 what a peer keeps is bounded · I8 without faults a task runs once, with faul
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 
 from meshinfer.model.catalog import Entry
 from meshinfer.model.facts import KINDS
-from meshinfer.model.ids import JobId, PeerId, TaskId
+from meshinfer.model.ids import JobId, PeerId, TaskId, task_id
 from meshinfer.model.record import Record
+from meshinfer.model.spans import cut
 from meshinfer.schedule import stimuli as st
-from meshinfer.schedule.choice import SETTLE
+from meshinfer.schedule.job import JobState
 from meshinfer.schedule.log import BOUND_TO_STORE, Slot
 from meshinfer.schedule.progress import progress
 from meshinfer.sim.chronicle import Chronicle, Violated
@@ -36,7 +38,7 @@ class Monitor:
         self.runs: Counter[TaskId] = Counter()
         self.failed: Counter[TaskId] = Counter()
         self._in_life: Counter[tuple[int, int, TaskId]] = Counter()
-        self._begins: dict[TaskId, list[tuple[float, Peer]]] = {}
+        self._under_way: set[tuple[int, int, TaskId]] = set()
         self._done: dict[tuple[int, int], set[Done]] = {}
         self._results = 0
 
@@ -47,18 +49,29 @@ class Monitor:
         if entry not in peer.entries:
             raise self._chronicle.broken("I4", f"{name} runs {entry.name}, which it does not hold", task)
         self.runs[task] += 1
-        self._begins.setdefault(task, []).append((peer.around.agenda.now, peer))
         life = (peer.index, peer.process.life, task)
         self._in_life[life] += 1
+        self._under_way.add(life)
         if self._in_life[life] > 1:
             raise self._chronicle.broken("I8", f"{name} runs a task for the second time in one life", task)
+
+    def lets_go(self, peer: Peer, task: TaskId) -> None:
+        """It may rightly be begun again."""
+        life = (peer.index, peer.process.life, task)
+        if life in self._under_way:
+            self._under_way.discard(life)
+            self._in_life[life] -= 1
+            self.runs[task] -= 1
 
     def handled(self, peer: Peer, stimulus: st.Stimulus) -> None:
         match stimulus:
             case st.TaskReturned(task):  # it was not run after all, or will rightly be run again
                 self._in_life[peer.index, peer.process.life, task] -= 1
             case st.TaskEnded(task, outcome):
-                self.failed[task] += not outcome.done
+                self._under_way.discard((peer.index, peer.process.life, task))
+                if not outcome.done:  # another job may rightly try it again
+                    self.failed[task] += 1
+                    self._in_life[peer.index, peer.process.life, task] -= 1
                 self._results += 1
             case st.StoreLost(origin, jobs):
                 life = (peer.index, peer.process.life)
@@ -191,30 +204,20 @@ class Monitor:
         able = {(peer.id, e.content) for peer in alive for e in peer.entries if e.content not in peer.failing}
         for peer in alive:
             job, name = peer.state.jobs[job_id], peer.process.name
-            for entry in peer.entries:
-                task = job.task_for(entry.content, peer.id)
-                once = job.info.spec is not None and job.info.spec.scope == "once"
+            for entry, task in _tasks(job, peer):
+                once = job.is_shared
                 possible = any(content == entry.content and (once or by == peer.id) for by, content in able)
                 if task not in job.mine:
                     raise self._chronicle.broken("I1", f"{name} does not take up {entry.name} of job {job_id}", task)
                 # Where all holders that are left fail it, those that are not may still come back: it is not over.
-                over = job.is_over(task) or (job.mine[task].status == "ended" and not possible)
+                over = job.fate(task) is not None or (job.mine[task].status == "ended" and not possible)
                 if not over or (possible and not job.canonical(task)):
                     raise self._chronicle.broken(
                         "I1", f"nobody does {entry.name} of job {job_id}", task, self._views(alive, job_id, task)
                     )
-                if possible and self._quiet and self.runs[task] - self.failed[task] != 1 and not self._unmet(task):
+                if possible and self._quiet and self.runs[task] - self.failed[task] != 1:
                     ran = f"ran {self.runs[task]} times and failed {self.failed[task]} times"
                     raise self._chronicle.broken("I8", f"without faults {entry.name} of job {job_id} {ran}", task)
-
-    def _unmet(self, task: TaskId) -> bool:
-        """Two that were up and had not met when the first of them began: each runs its own (docs/PROTOCOL.md)."""
-        begins = self._begins[task]
-        return any(
-            second.since < at < first.around.network.met(first.index, second.index) + SETTLE
-            for i, (at, first) in enumerate(begins)
-            for _, second in begins[i + 1 :]
-        )
 
     def _check_agreement(self, alive: list[Peer], job_id: JobId) -> None:
         seen: list[tuple[Peer, dict[TaskId, object], str]] = []
@@ -261,6 +264,16 @@ class Monitor:
     @property
     def _quiet(self) -> bool:
         return bool(self.peers) and self.peers[0].around.scenario.is_quiet
+
+
+def _tasks(job: JobState, peer: Peer) -> Iterator[tuple[Entry, TaskId]]:
+    """All tasks that lie at a peer."""
+    assert job.info.spec is not None
+    for entry in peer.entries:
+        pieces = cut(job.info.spec, entry)
+        unit = job.unit_for(entry.content, pieces, peer.id)
+        for span in range(pieces.spans):
+            yield entry, task_id(unit, span)
 
 
 def versions(peer: Peer) -> dict[Slot, Version]:

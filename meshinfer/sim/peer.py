@@ -18,6 +18,7 @@ from meshinfer.schedule import stimuli as st
 from meshinfer.schedule.log import StoreId
 from meshinfer.schedule.sketch import sketch
 from meshinfer.schedule.state import ScheduleState
+from meshinfer.schedule.worklist import WEIGHT
 from meshinfer.sim.agenda import Agenda, Process
 from meshinfer.sim.books import Books, Unsealer
 from meshinfer.sim.chance import Rng
@@ -27,11 +28,23 @@ from meshinfer.sim.network import Network
 from meshinfer.sim.scenario import Scenario
 from meshinfer.sim.store import Row, Store
 from meshinfer.sim.sync import EVERY, MAX_PUSHED, PUSH_AFTER, Syncs
-from meshinfer.wire.messages import Aged, Vector, read_announcement
+from meshinfer.wire.codec import encode
+from meshinfer.wire.messages import (
+    Aged,
+    GiveWork,
+    Vector,
+    WantWork,
+    read_announcement,
+    read_give_work,
+    read_want_work,
+)
 
 MODEL = ModelDigest("5" * 64)
 CLASSES = ("person",)
 SOURCE = "cam"
+ASK_PATIENCE = 2.0
+"""Seconds until a question for work counts as unanswered."""
+
 PIECES = 4
 """Parts in which a running task's progress becomes durable."""
 
@@ -64,6 +77,9 @@ class Watch(Protocol):
 
     def begins(self, peer: Peer, task: TaskId, entry: Entry) -> None:
         """Work on a task begins: nothing of it was done, or not all."""
+
+    def lets_go(self, peer: Peer, task: TaskId) -> None:
+        """Work on a task ends before it is over."""
 
     def handled(self, peer: Peer, stimulus: st.Stimulus) -> None:
         """The schedule has taken in a stimulus, and its effects were asked for."""
@@ -100,7 +116,7 @@ class Peer:
         self.process.alive, self.process.stopped_until = True, 0.0
         self.since = agenda.now
         self.around.chronicle.note(self.process.name, f"starts, store {self.store.incarnation}")
-        self.state = ScheduleState(self.id, window=rng.choice(self.around.scenario.window))
+        self.state = ScheduleState(self.id, window=WEIGHT["video"] * rng.choice(self.around.scenario.window))
         self.books = Books(self, self.keys, self.store, self.around.unsealer)
         self.syncs = Syncs(self, self.index)
         self.neighbours: set[int] = set()
@@ -109,6 +125,11 @@ class Peer:
         self._runs = 0
         self._wake: float | None = None
         self._pushing = False
+        self._streams = 0
+        self._wanted: dict[int, st.AskWork] = {}
+        """Questions for work that were not answered yet, by stream."""
+        self._tickets: list[tuple[int, int]] = []
+        """(peer, stream) of questions for work that came in."""
         self.feed(st.ModelsChanged({MODEL: CLASSES}))
         self.books.load()
         self.later(rng.uniform(0.0, 0.3), "scan", lambda: self._scan(0))
@@ -193,9 +214,38 @@ class Peer:
 
     def frame(self, other: int, stream: int, data: bytes) -> None:
         try:
-            self.syncs.frame(other, stream, data)
+            if stream < 0:
+                self._about_work(other, stream, data)
+            else:
+                self.syncs.frame(other, stream, data)
         except ProtocolError as e:
             self.books.rejected[str(e)] += 1
+
+    # ---- handing over work -------------------------------------------------------------------------------------------
+
+    def _ask_for_work(self, question: st.AskWork) -> None:
+        self._streams += 1
+        stream = -2 * self._streams - (self.index % 2)
+        self._wanted[stream] = question
+        for other in self.neighbours:
+            if keys(other + 1).peer == question.peer:
+                self.send(other, stream, encode(WantWork(question.job, question.most)))
+        self.later(ASK_PATIENCE, "no answer", lambda: self._granted(stream, ()))
+
+    def _granted(self, stream: int, tasks: tuple[bytes, ...]) -> None:
+        if (question := self._wanted.pop(stream, None)) is not None:
+            named = tuple(TaskId(task.hex()) for task in tasks)
+            self.feed(st.WorkGranted(question.peer, question.job, named))
+
+    def _about_work(self, other: int, stream: int, data: bytes) -> None:
+        asked = self._wanted.get(stream)
+        if asked is not None and keys(other + 1).peer == asked.peer:
+            self._granted(stream, read_give_work(data).tasks)
+        else:
+            wanted = read_want_work(data)
+            self._tickets.append((other, stream))
+            ticket = len(self._tickets) - 1
+            self.feed(st.WorkAsked(keys(other + 1).peer, wanted.job, wanted.most, ticket))
 
     def _sync_now_and_then(self) -> None:
         if idle := sorted(self.neighbours - self.syncs.under_way):
@@ -221,14 +271,28 @@ class Peer:
             match effect:
                 case st.State(fact):
                     self.books.state(fact)
-                case st.Start(_, task, entry):
+                case st.Start(_, task, entry, first):
                     self._runs += 1
                     self.working[task] = self._runs
                     self.later(self.writing(), "begin", partial(self._begin, task, entry, self._runs))
+                    self.around.chronicle.note(self.process.name, f"starts {entry.name} from frame {first}", task)
                 case st.Stop(_, tasks):
                     for task in tasks:
                         self.working.pop(task, None)
+                        self.around.watch.lets_go(self, task)
                         self.around.chronicle.note(self.process.name, "stops", task)
+                case st.Yield(_, tasks):
+                    for task in tasks:
+                        self.working.pop(task, None)
+                        self.around.watch.lets_go(self, task)
+                        self.around.chronicle.note(self.process.name, "lets go", task)
+                case st.AskWork() as question:
+                    self._ask_for_work(question)
+                case st.Grant(ticket, _, tasks):
+                    other, stream = self._tickets[ticket]
+                    for task in tasks:
+                        self.around.chronicle.note(self.process.name, f"hands it over to p{other}", task)
+                    self.send(other, stream, encode(GiveWork(tuple(map(bytes.fromhex, tasks)))))
         self.around.watch.handled(self, stimulus)
         deadline = self.state.next_deadline()
         if deadline is not None and deadline != self._wake:
@@ -284,7 +348,7 @@ class Peer:
         if entry.content in self.failing:
             row.ended = Outcome(raw, False, row.analysed, 0, piece, "", row.attempts, "host", "out of memory")
         elif row.analysed >= PIECES:
-            row.ended = Outcome(raw, True, entry.frames, row.analysed, piece * PIECES, task, row.attempts)
+            row.ended = Outcome(raw, True, row.analysed, row.analysed, piece * PIECES, task, row.attempts)
         else:
             row.ended = None
         self.point("progress saved, not told")

@@ -29,6 +29,10 @@ LOOK_EVERY = 1.0
 
 MEASURE_EVERY = 0.1
 
+FPS = 8.0
+LENGTHS = (16, 16, 700)
+"""Frames of a video: one span, or three."""
+
 FEWEST = 2
 """Peers that are left when others go for good."""
 
@@ -82,7 +86,8 @@ class World:
         held: list[list[Entry]] = [[] for _ in peers]
         for i in range(self.scenario.contents):
             content = ContentId(hash_of(b"content", str(i).encode()))
-            entry = Entry(content, SOURCE, f"f{i:05}.mp4", "video", {}, 1, 8, 8, 4 * PIECES, 8.0, PIECES / 2)
+            frames = rng.choice(LENGTHS)
+            entry = Entry(content, SOURCE, f"f{i:05}.mp4", "video", {}, 1, 8, 8, frames, FPS, frames / FPS)
             for index in rng.sample(peers, rng.randint(1, min(len(peers), self.scenario.copies))):
                 held[index].append(entry)
         return [tuple(entries) for entries in held]

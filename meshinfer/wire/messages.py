@@ -11,6 +11,7 @@ from typing import Annotated
 from msgspec import Meta, Struct
 
 from meshinfer.model.catalog import Entry, EntryName, Unreadable
+from meshinfer.model.facts import RawTask
 from meshinfer.model.ids import Content, Count, Digest, Job, Name, Peer, Real, Seconds, Task, Text
 from meshinfer.model.job import MAX_SPEC
 from meshinfer.model.verdict import Verdict
@@ -163,6 +164,19 @@ class Ask(Struct, frozen=True):
     model: Digest | None = None
 
 
+class WantWork(Struct, frozen=True):
+    """An idle peer asks a busy one for tasks that it has not started."""
+
+    job: Job
+    most: Annotated[int, Meta(ge=1, le=256)]
+
+
+class GiveWork(Struct, frozen=True):
+    """The answer: these are the asker's now, if it claims them soon. None: there is nothing to spare."""
+
+    tasks: Annotated[tuple[RawTask, ...], Meta(max_length=256)]
+
+
 class CatalogPage(Struct, frozen=True, tag="catalog"):
     entries: Annotated[tuple[Entry, ...], Meta(max_length=1000)]
     unreadable: Annotated[tuple[Unreadable, ...], Meta(max_length=1000)] = ()
@@ -227,5 +241,7 @@ read_ask = Decoder(Ask, MAX_SPEC + 1024)
 read_verdict = Decoder(Verdict, MAX_PAGE)
 read_catalog_of = Decoder(CatalogOf, 1024)
 read_catalog = Decoder(CatalogPage, MAX_PAGE)
+read_want_work = Decoder(WantWork, 1024)
+read_give_work = Decoder(GiveWork, 8 * 1024)
 read_checkup = Decoder(Checkup, MAX_PAGE)
 read_health = Decoder(Health, 64 * 1024)

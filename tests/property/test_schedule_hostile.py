@@ -8,21 +8,31 @@ import msgspec
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from meshinfer.model.facts import Cancel, Claim, Manifest, Outcome, Outcomes
-from meshinfer.model.ids import PeerId
+from meshinfer.model.facts import MAX_EPOCH, Cancel, Claim, Holding, Manifest, Outcome, Outcomes, Running
+from meshinfer.model.ids import PeerId, TaskId
+from meshinfer.model.spans import MAX_SPANS
 from meshinfer.schedule import stimuli as heard
 from meshinfer.schedule import verdict
 from meshinfer.schedule.progress import progress
+from meshinfer.schedule.story import explain
 from meshinfer.wire.codec import encode
 from meshinfer.wire.messages import read_verdict
 from tests.property.strategies import facts, of
-from tests.unit.scheduling import BOB, CAROL, ME, MODEL, Peer, entry, order, task
+from tests.unit.scheduling import BOB, CAROL, ME, MODEL, Peer, entry, order, task, unit
 
 JOBS = [order(), order("every", scope="every"), order("newer", packed=b"\xc1"), order("short", expires=1.0)]
 NAMES = ["a", "b", "c"]
-TASKS = [bytes.fromhex(task(job, name, owner)) for job in (JOBS[0], JOBS[3]) for name in NAMES for owner in (None, BOB)]
+OWNED = [(job, name, owner) for job in (JOBS[0], JOBS[3]) for name in NAMES for owner in (None, BOB)]
+TASKS = [bytes.fromhex(task(*owned, span=span)) for owned in OWNED for span in (0, 1)]
+UNITS = [bytes.fromhex(unit(*owned)) for owned in OWNED]
 peers = st.sampled_from([ME, BOB, CAROL, PeerId("dave")])
-tasks = st.lists(st.sampled_from(TASKS) | st.binary(min_size=16, max_size=16), max_size=4).map(tuple)
+names = st.sampled_from(TASKS) | st.binary(min_size=16, max_size=16)
+running = st.lists(st.builds(Running, names, st.integers(0, MAX_EPOCH)), max_size=4).map(tuple)
+holdings = st.builds(Holding, st.sampled_from(UNITS) | st.binary(min_size=12, max_size=12), st.integers(1, MAX_SPANS))
+
+
+def _ids(raw: list[bytes]) -> tuple[TaskId, ...]:
+    return tuple(TaskId(name.hex()) for name in raw)
 
 
 @st.composite
@@ -32,9 +42,9 @@ def about_our_jobs(draw: st.DrawFn) -> Any:
     changes: dict[str, Any] = {"job": draw(st.sampled_from(JOBS)).id}
     match fact:
         case Manifest():
-            changes["tasks"] = draw(tasks)
+            changes["units"] = draw(st.lists(holdings, max_size=4).map(tuple))
         case Claim():
-            changes["running"] = draw(tasks)
+            changes["running"] = draw(running)
         case Outcomes():
             named = draw(st.lists(st.tuples(st.sampled_from(TASKS), of(Outcome)), min_size=1, max_size=3))
             changes["outcomes"] = tuple(msgspec.structs.replace(outcome, task=name) for name, outcome in named)
@@ -42,7 +52,7 @@ def about_our_jobs(draw: st.DrawFn) -> Any:
 
 
 @st.composite
-def stimuli(draw: st.DrawFn, running: list[Any]) -> heard.Stimulus:
+def stimuli(draw: st.DrawFn, under_way: list[Any]) -> heard.Stimulus:
     now = 100.0
     kinds: list[st.SearchStrategy[heard.Stimulus]] = [
         st.builds(heard.Heard, peers, about_our_jobs() | facts() | st.sampled_from(JOBS), st.floats(-1e10, now)),
@@ -53,10 +63,15 @@ def stimuli(draw: st.DrawFn, running: list[Any]) -> heard.Stimulus:
         st.builds(heard.CatalogChanged, st.just(()), st.just((("cam", "a"),)), st.booleans()),
         st.sampled_from([heard.ModelsChanged({}), heard.ModelsChanged({MODEL: ("person",)})]),
         st.builds(heard.RoomChanged, st.booleans()),
+        st.builds(heard.WorkAsked, peers, st.sampled_from([job.id for job in JOBS]), st.integers(1, 256), st.just(1)),
+        st.builds(
+            heard.WorkGranted, peers, st.sampled_from([job.id for job in JOBS]), st.lists(names, max_size=3).map(_ids)
+        ),
+        st.just(heard.Leaving()),
         st.just(heard.Tick()),
     ]
-    if running:
-        name = st.sampled_from(running)
+    if under_way:
+        name = st.sampled_from(under_way)
         done = of(Outcome)
         kinds += [
             name.flatmap(
@@ -72,7 +87,7 @@ def stimuli(draw: st.DrawFn, running: list[Any]) -> heard.Stimulus:
 @given(st.data())
 def test_nothing_that_can_be_heard_breaks_the_schedule(data: st.DataObject) -> None:
     """After each stimulus: the state is sound, deadlines lie ahead, people's questions have answers that travel."""
-    me = Peer(*map(entry, NAMES[:2]), window=2)
+    me = Peer(*map(entry, NAMES[:2]), window=16)
     for job in JOBS:
         me.hear(CAROL, job)
     for _ in range(data.draw(st.integers(1, 12))):
@@ -83,5 +98,7 @@ def test_nothing_that_can_be_heard_breaks_the_schedule(data: st.DataObject) -> N
             found = progress(me.state, state, me.now)
             assert min(found.total, found.done, found.failed, found.running, found.pending) >= 0
             assert found.done + found.failed + found.running + found.pending == found.total or state.cancelled
+            told = explain(me.state, state, me.now)
+            assert sum(strand.tasks for strand in told) == found.total
             said = verdict.on_job(me.state, state, me.now)
             assert read_verdict(encode(said)) == said

@@ -16,8 +16,8 @@ from meshinfer.model.facts import Cancel, Outcome
 from meshinfer.model.ids import JobId, PeerId, TaskId
 from meshinfer.model.record import Record
 from meshinfer.schedule import stimuli as st
+from meshinfer.schedule.lease import LEASE
 from meshinfer.schedule.log import Fate, RecordLog, StoreId
-from meshinfer.schedule.presence import GRACE
 from meshinfer.schedule.progress import progress
 from meshinfer.schedule.state import ScheduleState
 from meshinfer.wire.records import seal, unseal
@@ -42,7 +42,7 @@ class Node:
         if lose_store or not self.incarnation:
             self.incarnation, self.seq, self.disk, self.finished = self.incarnation + 1, 0, {}, {}
         self.alive, self.work, self.wake = True, set[TaskId](), 0.0
-        self.state = ScheduleState(self.me, window=self.world.rng.choice([1, 2, 32]))
+        self.state = ScheduleState(self.me, window=self.world.rng.choice([8, 16, 256]))
         self.log = RecordLog(StoreId(self.me, self.incarnation))
         for record in sorted(self.disk.values(), key=lambda r: (r.kind != "job", r.origin, r.seq)):
             self.believe(record.sealed, 0.0)
@@ -87,17 +87,36 @@ class Node:
             match effect:
                 case st.State(fact):
                     self.world.at(0.01, self.if_same(lambda fact=fact: self.say(fact)))
-                case st.Start(_, task, what):
+                case st.Start(_, task, what, _, _):
                     assert what.name in self.files, "ran data that it does not hold"
                     self.work.add(task)
                     self.ran[task] += 1
                     self.world.at(self.world.rng.uniform(0.1, 3.0), self.if_same(lambda task=task: self.finish(task)))
                 case st.Stop(_, tasks):
                     self.work.difference_update(tasks)
+                case st.Yield(_, tasks):
+                    self.work.difference_update(tasks)
+                    self.ran.subtract(tasks)
+                case st.AskWork() as question:
+                    self.world.at(0.01, self.if_same(lambda question=question: self.ask(question)))
+                case st.Grant(ticket, job, tasks):
+                    self.world.tickets[ticket](job, tasks)
         deadline = self.state.next_deadline()
         if deadline is not None and deadline != self.wake:
             self.wake = deadline
             self.world.at(max(0.0, deadline - self.world.now), self.if_same(lambda: self.tick(deadline)))
+
+    def ask(self, question: st.AskWork) -> None:
+        [other] = [node for node in self.world.nodes if node.me == question.peer]
+        if not other.alive or self.world.rng.random() < self.world.loss:
+            self.feed(st.WorkGranted(question.peer, question.job))
+            return
+
+        def answer(job: JobId, tasks: tuple[TaskId, ...]) -> None:
+            self.world.at(0.01, self.if_same(lambda: self.feed(st.WorkGranted(question.peer, job, tasks))))
+
+        self.world.tickets.append(answer)
+        other.feed(st.WorkAsked(self.me, question.job, question.most, len(self.world.tickets) - 1))
 
     def tick(self, deadline: float) -> None:
         if self.wake == deadline:
@@ -123,6 +142,7 @@ class World:
         self.tie = itertools.count()
         self.nodes: list[Node] = []
         self.links: dict[tuple[Node, Node], float] = {}
+        self.tickets: list[Any] = []
 
     def up(self) -> list[Node]:
         return [node for node in self.nodes if node.alive]
@@ -180,7 +200,7 @@ def check_everything_is_done(made: World, job: JobId, *, scope: str = "once") ->
         views[node.me] = {task: canonical for task in sorted(state.outcomes) if (canonical := state.canonical(task))}
         assert progress(node.state, state, made.now).stage == ("done" if any(n.files for n in made.up()) else "waiting")
         for task, mine in state.mine.items():
-            assert state.is_over(task), f"{mine} is {mine.status} and stands by {mine.stands_by}"
+            assert state.fate(task) == "done", f"{mine} is {mine.status} and stands by {mine.stands_by}"
     first, *others = views.values()
     assert all(view == first for view in others)
     wanted = [(name, node.me if scope == "every" else "") for node in made.up() for name in node.files]
@@ -232,7 +252,7 @@ def test_with_faults_everything_is_still_done(seed: int) -> None:
             lives[node.me] += 1
     for node in made.nodes:
         if not node.alive:
-            made.run(made.rng.uniform(0, GRACE * 1.5))
+            made.run(made.rng.uniform(0, LEASE * 2))
             node.start(lose_store=made.rng.random() < 0.3 and node is not publisher)
             lives[node.me] += 1
     made.run(90)

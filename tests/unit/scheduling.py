@@ -6,8 +6,8 @@ import hashlib
 from typing import Any
 
 from meshinfer.model.catalog import Entry, SourceSummary
-from meshinfer.model.facts import Claim, Manifest, Outcome, Outcomes, PeerFact
-from meshinfer.model.ids import ContentId, PeerId, TaskId, task_id
+from meshinfer.model.facts import Claim, Holding, Manifest, Outcome, Outcomes, PeerFact, Running
+from meshinfer.model.ids import ContentId, PeerId, TaskId, UnitId, task_id, unit_id
 from meshinfer.model.job import JobOrder, JobSpec, job_id, pack_spec, read_order
 from meshinfer.schedule import stimuli as st
 from meshinfer.schedule.rank import ranked
@@ -35,20 +35,30 @@ def order(nonce: str = "n", *, packed: bytes | None = None, **spec: Any) -> JobO
     return JobOrder(job_id(packed, MODEL, salt), packed, MODEL, salt, 0.0)
 
 
-def task(of: JobOrder, name: str, owner: PeerId | None = None) -> TaskId:
-    return task_id(read_order(of, ME).work, content(name), owner=owner)
+def unit(of: JobOrder, name: str, owner: PeerId | None = None, *, length: int = 0) -> UnitId:
+    return unit_id(read_order(of, ME).work, content(name), length, owner=owner)
+
+
+def task(of: JobOrder, name: str, owner: PeerId | None = None, *, length: int = 0, span: int = 0) -> TaskId:
+    """The task of an entry that is not cut; with `length`, one of its spans."""
+    return task_id(unit(of, name, owner, length=length), span)
 
 
 def raw(*tasks: TaskId) -> tuple[bytes, ...]:
     return tuple(map(bytes.fromhex, sorted(tasks)))
 
 
-def manifest(of: JobOrder, *names: str, frames: int = 0) -> Manifest:
-    return Manifest(of.id, 0, 1, raw(*(task(of, name) for name in names)), frames)
+def manifest(of: JobOrder, *names: str, frames: int = 0, spans: int = 1, length: int = 0) -> Manifest:
+    units = sorted(unit(of, name, length=length) for name in names)
+    return Manifest(of.id, 0, 1, tuple(Holding(bytes.fromhex(u), spans) for u in units), frames)
 
 
-def claim(of: JobOrder, *names: str) -> Claim:
-    return Claim(of.id, raw(*(task(of, name) for name in names)), 0, 0, 0.0)
+def claim(of: JobOrder, *names: str, epoch: int = 0, analysed: int = 0, **more: Any) -> Claim:
+    return claim_tasks(of, *(task(of, name) for name in names), epoch=epoch, analysed=analysed, **more)
+
+
+def claim_tasks(of: JobOrder, *tasks: TaskId, epoch: int = 0, analysed: int = 0, **more: Any) -> Claim:
+    return Claim(of.id, tuple(Running(t, epoch) for t in raw(*tasks)), analysed, 0, 0.0, **more)
 
 
 def outcome(
@@ -69,8 +79,8 @@ def holds(*names: str) -> SourceSummary:
     return SourceSummary("cam", ("video",), {}, len(names), 0, 0, 0.0, sketch=sketch(map(content, names)))
 
 
-def first_of(of: JobOrder, name: str, *peers: PeerId) -> PeerId:
-    return ranked(task(of, name), peers, {})[0]
+def first_of(of: JobOrder, name: str, *peers: PeerId, length: int = 0) -> PeerId:
+    return ranked(unit(of, name, length=length), peers, {})[0]
 
 
 def named(of: JobOrder, winner: PeerId, *peers: PeerId, tag: str = "f") -> str:
@@ -123,15 +133,17 @@ class Peer:
         for job in self.state.jobs.values():
             if job.is_open(self.now):
                 for name, mine in job.mine.items():
-                    done = any(o.done for o in job.outcomes.get(name, {}).values())
-                    assert mine.status != "pending" or done or name in job.waiting or name in job.ready
+                    over = job.fate(name, untried=self.state.me) is not None
+                    assert mine.status != "pending" or over or name in job.waiting or name in job.ready
 
     def meet(self, other: PeerId, *names: str, cores: int = 1) -> None:
-        """Another peer joins, and its catalog may hold copies of these."""
-        self.handle(st.Connected(other))
+        """Another peer joined a while ago, and its catalog may hold copies of these."""
+        now = self.now
+        self.handle(st.Connected(other), now - 10)
         self.hear(other, peer(cores))
         if names:
             self.hear(other, holds(*names))
+        self.now = now
 
 
 def started(effects: list[st.Effect]) -> list[str]:

@@ -7,7 +7,7 @@ import itertools
 import msgspec
 import pytest
 
-from meshinfer.model.ids import ContentId, Job, PeerId, Task, digest_of, hash_of, task_id
+from meshinfer.model.ids import ContentId, Job, PeerId, Task, digest_of, hash_of, span_of, task_id, unit_id, unit_of
 
 CONTENT = ContentId("c" * 32)
 
@@ -33,12 +33,20 @@ def test_the_hash_is_pinned() -> None:
 
 def test_copies_are_one_task_for_once_and_one_each_for_every() -> None:
     alice, bob = PeerId("alice"), PeerId("bob")
-    once = task_id("work", CONTENT, owner=None)
-    assert once == task_id("work", CONTENT, owner=None)
-    each = {once, task_id("work", CONTENT, owner=alice), task_id("work", CONTENT, owner=bob)}
+    once = unit_id("work", CONTENT, 0, owner=None)
+    assert once == unit_id("work", CONTENT, 0, owner=None)
+    each = {once, unit_id("work", CONTENT, 0, owner=alice), unit_id("work", CONTENT, 0, owner=bob)}
     assert len(each) == 3
-    assert task_id("other work", CONTENT, owner=None) not in each
-    assert task_id("work", ContentId("d" * 32), owner=None) not in each
+    assert unit_id("other work", CONTENT, 0, owner=None) not in each
+    assert unit_id("work", ContentId("d" * 32), 0, owner=None) not in each
+    assert unit_id("work", CONTENT, 750, owner=None) not in each
+
+
+def test_a_task_names_its_unit_and_its_span() -> None:
+    unit = unit_id("work", CONTENT, 750, owner=None)
+    task = task_id(unit, 258)
+    assert task == f"{unit}00000102"
+    assert (unit_of(task), span_of(task)) == (unit, 258)
 
 
 @pytest.mark.parametrize("bad", ["", "0" * 15, "0" * 17, "0" * 16 + "\n", "G" * 16, "A" * 16, " " * 16])

@@ -9,7 +9,8 @@ import pytest
 
 from meshinfer.model.ids import ModelDigest, PeerId
 from meshinfer.model.job import Detect, JobOrder, JobSpec, Limits, Sample, job_id, pack_spec, read_order, unpack_spec
-from meshinfer.schedule.holdings import Holdings, frames_expected
+from meshinfer.model.spans import frames_expected
+from meshinfer.schedule.holdings import Holdings
 from meshinfer.schedule.stimuli import CatalogChanged
 from tests.unit.scheduling import MODEL, entry, order
 
@@ -68,10 +69,20 @@ def test_a_job_id_covers_spec_model_and_nonce() -> None:
 
 
 def test_work_is_what_is_computed() -> None:
-    """Task ids follow from it: of one job, name, scope and selector don't count, model, sampling and detection do."""
-    a = read_order(order(name="one"), ME)
-    assert a.work == read_order(order(name="one"), PeerId("someone else")).work
-    assert a.work != read_order(order(name="one", nonce="again"), ME).work
+    """Unit ids follow from it, so equal work of two jobs is done once: model, sampling, detection and limits count; who
+    asked, when, under which name, for what and for how long does not. A fresh job shares nothing with any other.
+    """
+    a = read_order(order(name="one"), ME).work
+    for other in (order("again"), order(name="two"), order(on={"kind": "video"}), order(scope="every", expires=60.0)):
+        assert read_order(other, PeerId("someone else")).work == a
+    for other in (
+        order(sample=Sample(every=2)),
+        order(detect={"min_score": 0.3}),
+        order(limits=Limits(frames=3)),
+        order(fresh=True),
+    ):
+        assert read_order(other, ME).work != a
+    assert read_order(order("1", fresh=True), ME).work != read_order(order("2", fresh=True), ME).work
 
 
 @pytest.mark.parametrize(

@@ -60,14 +60,16 @@ def test_a_task_that_two_peers_did_counts_once() -> None:
     assert (of(me).frames, of(me).analysed, of(me).detections) == (10, 10, 5)
 
 
-def test_results_without_a_manifest_do_not_count_yet() -> None:
+def test_results_of_those_that_hold_nothing_do_not_count() -> None:
+    """Bob says that he has done what only Carol says that she holds; then he says that he holds it too."""
     me = Peer()
     me.hear(ME, JOB)
     me.hear(BOB, outcomes(JOB, outcome(JOB, "a")))
     me.meet(CAROL)
     me.hear(CAROL, manifest(JOB, "a", frames=10))
-    assert of(me).analysed >= 0
-    assert of(me).done == 1
+    assert (of(me).done, of(me).analysed) == (0, 0)
+    me.hear(BOB, manifest(JOB, "a", frames=10))
+    assert (of(me).done, of(me).analysed) == (1, 10)
 
 
 def test_who_cannot_be_reached_is_named_while_his_part_is_open() -> None:
