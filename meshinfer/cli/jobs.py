@@ -10,7 +10,10 @@ from meshinfer.cli.connect import node_socket
 
 @verb("jobs")
 @click.argument("job", required=False)
-def jobs(session: Session, job: str | None) -> int:
+@click.option(
+    "--explain", is_flag=True, help="What has become of every task, and why: who has it, had it, or is waited for."
+)
+def jobs(session: Session, job: str | None, explain: bool) -> int:
     """List jobs, or describe one: who runs it, who declines, and why.
 
     JOB is an id, the start of one, or a name. Describing asks every peer, and names those that did not answer.
@@ -18,21 +21,22 @@ def jobs(session: Session, job: str | None) -> int:
     \b
     Example:
       meshinfer jobs
-      meshinfer jobs 3f2a
+      meshinfer jobs 3f2a --explain
     """
     from meshinfer.cli.client import ask
-    from meshinfer.cli.views import show_job, show_jobs
+    from meshinfer.cli.views import show_job, show_jobs, show_story
 
     node = node_socket(session)
     if job is None:
         answer = ask(node, "jobs")
         session.out.data(answer) if session.json else show_jobs(session.out, answer.get("jobs") or [])
         return 0
-    view = ask(node, "job", {"job": job})
+    view = ask(node, "job", {"job": job, "explain": explain})
     if session.json:
         session.out.data(view)
     else:
         show_job(session.out, view)
+        show_story(session.out, view.get("story") or [])
         _show_spec(session, view)
     return 4 if view.get("missing") else 0
 

@@ -75,6 +75,36 @@ def show_job(out: Output, job: dict[str, Any]) -> None:
         out.say(f"not heard from: {who(missing)}: {missing.get('reason', 'no answer')}", "red")
 
 
+CONDITION_STYLES = {"running": "cyan", "done": "green", "failed": "red", "waiting": "yellow"}
+
+
+def show_story(out: Output, strands: list[dict[str, Any]]) -> None:
+    """A line for all tasks with the same story."""
+    if not strands:
+        return
+    columns = [
+        Column("TASKS", "right", whole=True),
+        Column("", whole=True),
+        Column("PEER"),
+        Column("WHY"),
+        Column("SUCH AS"),
+    ]
+    out.table(columns, [_strand_row(strand) for strand in strands])
+
+
+def _strand_row(strand: dict[str, Any]) -> list[str | Text]:
+    condition = clean(strand.get("condition", "?"))
+    span_number = int(str(strand.get("example", "0"))[-8:] or "0", 16)
+    entry = clean(strand.get("entry") or "")
+    return [
+        f"{int(strand.get('tasks', 0)):,}",
+        Text(condition, CONDITION_STYLES.get(condition, "")),
+        clean(strand.get("name") or ""),
+        clean(strand.get("why") or ""),
+        f"{entry}#{span_number}" if entry and span_number else entry,
+    ]
+
+
 def _show_peers(out: Output, peers: list[dict[str, Any]]) -> None:
     working = [p for p in peers if p.get("tasks") or p.get("verdict") == "runs"]
     if working:

@@ -22,7 +22,7 @@ from meshinfer.node.closing import closing
 from meshinfer.node.follow import Follower
 from meshinfer.node.merge import merged
 from meshinfer.node.subscription import Filter, Subscription
-from meshinfer.node.views import View, event_view, job_view, missing_view, name_of, peers_view, verdict_view
+from meshinfer.node.views import View, event_view, job_view, missing_view, name_of, peers_view, story_view, verdict_view
 from meshinfer.schedule.state import ScheduleState
 from meshinfer.wire.messages import Ask, CatalogPage, ResultsOf
 
@@ -138,7 +138,11 @@ class Calls:
         yield {"end": {"jobs": [job_view(state, job, now) for job in jobs[:200]]}}
 
     async def job(self, args: Args) -> Answers:
-        yield {"end": await self._follower.describe(self._follower.find(str(args.get("job", ""))))}
+        job = self._follower.find(str(args.get("job", "")))
+        view = await self._follower.describe(job)
+        if args.get("explain"):
+            view["story"] = story_view(self._node.driver.state, job, trio.current_time())
+        yield {"end": view}
 
     async def follow(self, args: Args) -> Answers:
         view: View = {}

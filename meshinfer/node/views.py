@@ -12,6 +12,7 @@ from meshinfer.model.verdict import TaskError, Verdict
 from meshinfer.schedule.job import JobState
 from meshinfer.schedule.progress import Progress, Share, progress
 from meshinfer.schedule.state import ScheduleState
+from meshinfer.schedule.story import explain
 
 View = dict[str, Any]
 
@@ -64,7 +65,7 @@ def job_view(state: ScheduleState, job: JobState, now: float, verdicts: dict[Pee
     if stage == "waiting" and answered and not p.total and all(v.verdict == "declines" for v in verdicts.values()):
         stage = "declined"
     peers = sorted(p.shares.keys() | verdicts.keys())
-    missing = dict.fromkeys(p.missing, "holds part of the job and is not connected")
+    missing = dict.fromkeys(p.missing, "holds part of the job and is not heard from")
     return {
         "job": job.id,
         "name": job.name,
@@ -107,6 +108,22 @@ def _peer_view(state: ScheduleState, peer: PeerId, p: Progress, verdict: Verdict
     view.setdefault("running", 0)
     view.setdefault("detections", 0)
     return view
+
+
+def story_view(state: ScheduleState, job: JobState, now: float) -> list[View]:
+    """What has become of the job's tasks and why, those with the same story together."""
+    return [
+        {
+            "condition": strand.story.condition,
+            "peer": strand.story.peer,
+            "name": name_of(state, strand.story.peer) if strand.story.peer else "",
+            "tasks": strand.tasks,
+            "why": strand.story.why,
+            "example": strand.example,
+            "entry": job.mine[strand.example].entry.name if strand.example in job.mine else "",
+        }
+        for strand in explain(state, job, now)
+    ]
 
 
 def is_over(view: View) -> bool:
