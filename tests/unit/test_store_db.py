@@ -120,7 +120,7 @@ def test_incarnation_and_meta_survive(tmp_path: Path) -> None:
 def test_foreign_bytes(tmp_path: Path, data: bytes) -> None:
     path = tmp_path / "store.db"
     path.write_bytes(data)
-    with pytest.raises(StoreError, match=r"store\.db is damaged or no meshinfer store .*move it away"):
+    with pytest.raises(StoreError, match=r"store\.db is damaged .*moves the file aside"):
         Database.open(path)
     assert path.read_bytes() == data
 
