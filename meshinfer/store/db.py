@@ -230,7 +230,7 @@ class Database:
             raise damaged(self.path, self.damage.what)
         try:
             yield
-        except (sqlite3.Error, OverflowError) as e:
+        except (sqlite3.Error, OverflowError, UnicodeDecodeError) as e:
             error = explained(e, self.path)
             if isinstance(error, StoreDamaged):
                 self._note_damage(error)

@@ -120,10 +120,10 @@ class EventLog:
         captured: float | None,
     ) -> Event:
         cursor = Cursor(self._own, self._db.incarnation, n)
-        wall = None if captured is None else captured + t
         try:
+            wall = None if captured is None else captured + t
             found = _decode(detections)
-        except msgspec.MsgspecError as e:
+        except (msgspec.MsgspecError, ValueError, TypeError) as e:
             raise self._db.found_damaged(f"event {n}: {e}") from e
         return Event(cursor, asked or job, task, source, entry, content, frame, t, width, height, found, wall)
 

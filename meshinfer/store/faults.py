@@ -22,10 +22,17 @@ _UNREADABLE: Final = frozenset(
 )
 """Extended codes of a disk that does not give back what was written."""
 
+_SIGNS: Final = ("no such ", "unsupported file format", "decode to UTF-8")
+"""Of damage, in errors that have no code of their own."""
+
 _NEARLY_FULL: Final = 1 << 20
 
 
-def explained(error: sqlite3.Error | OverflowError, path: Path) -> StoreError:
+Fault = sqlite3.Error | OverflowError | UnicodeDecodeError
+"""What a call of the sqlite3 module raises: text that is no UTF-8 comes as the last, also where SQLite quotes it."""
+
+
+def explained(error: Fault, path: Path) -> StoreError:
     # Extended codes carry the primary one in their low byte. Errors of the Python module itself have none.
     extended = getattr(error, "sqlite_errorcode", 0)
     code = extended & 0xFF
@@ -54,14 +61,13 @@ def damaged(path: Path, what: str) -> StoreDamaged:
     )
 
 
-def _is_damage(error: sqlite3.Error | OverflowError, extended: int, path: Path) -> bool:
-    if extended & 0xFF in _DAMAGED or extended in _UNREADABLE:
+def _is_damage(error: Fault, extended: int, path: Path) -> bool:
+    if extended & 0xFF in _DAMAGED or extended in _UNREADABLE or isinstance(error, UnicodeDecodeError):
         return True
     if extended == sqlite3.SQLITE_READONLY:  # the header says so, not the file system
         return os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)
-    # Our statements are fixed, so a table or column that is lacking was there once. What is no UTF-8 was, too.
-    text = str(error)
-    return isinstance(error, sqlite3.OperationalError) and ("no such " in text or "decode to UTF-8" in text)
+    # Our statements are fixed and our values are text: what is lacking, or is none, was right once.
+    return isinstance(error, sqlite3.OperationalError) and any(sign in str(error) for sign in _SIGNS)
 
 
 def _is_full(path: Path) -> bool:

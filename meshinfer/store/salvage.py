@@ -29,6 +29,9 @@ _BATCH: Final = 256
 _BLIND: Final = 1 << 20
 """Rows that are tried where the table does not tell how many it has."""
 
+_UNREADABLE: Final = (sqlite3.Error, ValueError)
+"""Among the second is text that is no UTF-8."""
+
 _decode = msgspec.msgpack.Decoder(tuple[Detection, ...]).decode
 
 
@@ -71,7 +74,7 @@ def salvage(source: Path, db: Database, seconds: float = SECONDS) -> Salvaged:
                         break
                     found = _take_task(db, old, columns, id_, task)
                     tasks, events = tasks + (found is not None), events + (found or 0)
-    except sqlite3.Error:
+    except _UNREADABLE:
         pass  # not even its schema can be read, or the time is over
     with suppress(OSError):
         source.with_name(source.name + "-shm").unlink(missing_ok=True)
@@ -86,31 +89,32 @@ def _columns(c: sqlite3.Connection, table: str) -> list[str]:
 def _rows(
     c: sqlite3.Connection, table: str, key: str, columns: list[str], where: str, until: float
 ) -> Iterator[list[Any]]:
-    """The rows that can be read, in batches, each led by its `key`; around a page that cannot, ever smaller ones."""
+    """The rows that can be read, in batches, each led by its `key`.
+
+    What can be read before a bad page is found by halving, and it is left behind by steps that double: it costs a few
+    hundred attempts, and about as many rows behind it as it had itself.
+    """
     try:
         highest = int(c.execute(f"SELECT coalesce(max({key}), 0) FROM {table}").fetchone()[0])  # noqa: S608  our own names
-    except sqlite3.Error:
-        try:
-            c.execute(f"SELECT {key} FROM {table} LIMIT 1").fetchall()  # noqa: S608  our own names
-        except sqlite3.Error:
-            return  # neither its first page nor its last: there is no way into it
+    except (*_UNREADABLE, TypeError):
         highest = _BLIND
     query = (
         f"SELECT {key}, {', '.join(columns)} FROM {table} "  # noqa: S608  our own names
         f"WHERE {key} BETWEEN ? AND ? AND {where} ORDER BY {key} LIMIT {_BATCH}"
     )
-    ranges = [(0, highest)]
-    while ranges and time.monotonic() < until:
-        low, high = ranges.pop()
+    low, width, step = 0, highest, 1
+    while low <= highest and time.monotonic() < until:
+        high = min(low + width, highest)
         try:
             batch = c.execute(query, (low, high)).fetchall()
-        except sqlite3.Error:
-            if low < high:
-                middle = (low + high) // 2
-                ranges += [(middle + 1, high), (low, middle)]
+        except _UNREADABLE:
+            if width:
+                width //= 2
+            else:
+                low, width, step = low + step, highest, 2 * step
             continue
-        if len(batch) == _BATCH:
-            ranges.append((batch[-1][0] + 1, high))
+        low = batch[-1][0] + 1 if len(batch) == _BATCH else high + 1
+        width, step = highest, 1
         yield batch
 
 
@@ -131,19 +135,18 @@ def _take_task(
     fields = dict(zip(columns["tasks"], task, strict=True))
     try:
         events = old.execute(f"SELECT {', '.join(names)} FROM events WHERE task = ? ORDER BY frame", (id_,)).fetchall()  # noqa: S608  our own names
-    except sqlite3.Error:
+        for event in events:
+            _decode(event[names.index("detections")])
+    except (*_UNREADABLE, msgspec.MsgspecError, TypeError):
         return None
     jobs = {fields["job"]}
-    with suppress(sqlite3.Error):
+    with suppress(*_UNREADABLE):
         jobs |= {job for (job,) in old.execute("SELECT job FROM job_tasks WHERE task = ?", (id_,))}
     with suppress(_Unsound), _sound(db) as t:
         if not t.execute(_insert("tasks", columns["tasks"], "OR IGNORE"), task).rowcount:
             return None
         new = t.execute("SELECT id FROM tasks WHERE task = ?", (fields["task"],)).fetchone()[0]
         head = t.execute("SELECT n FROM counters WHERE name = 'event'").fetchone()[0]
-        place = names.index("detections")
-        for event in events:
-            _decode(event[place])
         numbered = ((n, new, *event) for n, event in enumerate(events, head + 1))
         t.executemany(_insert("events", ["n", "task", *names]), numbered)
         t.execute("UPDATE counters SET n = ? WHERE name = 'event'", (head + len(events),))
