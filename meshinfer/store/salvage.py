@@ -22,8 +22,8 @@ from meshinfer.store.db import Database
 from meshinfer.store.incarnation import HIGHEST
 from meshinfer.store.tasks import TaskRow, _digest, _get
 
-SECONDS: Final = 10.0
-"""It ends then: doing the rest again is better than a peer that does not come up."""
+SECONDS: Final = 30.0
+"""It ends then, after a million events or so: doing the rest again is better than a peer that does not come up."""
 
 _BATCH: Final = 256
 _BLIND: Final = 1 << 20
