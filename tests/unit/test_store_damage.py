@@ -11,18 +11,14 @@ from typing import Any
 
 import pytest
 
-from meshinfer.errors import StoreDamaged, StoreError, StoreRefused
-from meshinfer.model.catalog import Entry
-from meshinfer.model.detection import Detection, FrameResult
-from meshinfer.model.ids import ContentId, JobId, PeerId, TaskId
+from meshinfer.errors import StoreDamaged, StoreRefused
+from meshinfer.model.ids import TaskId
 from meshinfer.store import (
     Database,
     EventLog,
     FileTable,
-    KnownPeer,
     PeerTable,
     RecordTable,
-    Stored,
     StoreFull,
     TaskTable,
     open_healed,
@@ -30,55 +26,7 @@ from meshinfer.store import (
 from meshinfer.store import heal as heal_module
 from meshinfer.store.db import suspicion
 from meshinfer.store.salvage import salvage
-
-OWN = PeerId("12D3KooWGatU9DVpA8qU8qkp8pYzkPqZ8AjbCdHXGKEQPPzvJQ5T")
-JOB = JobId("a" * 16)
-TASKS = [TaskId(f"{n:032x}") for n in range(1, 9)]
-PAGE = 4096
-NOON = 1_800_000_000.0
-
-
-def entry(n: int) -> Entry:
-    return Entry(ContentId(f"{n:032x}"), "dock", f"{n}.mp4", "video", {}, 1000, 64, 48, 100, 10.0, 10.0)
-
-
-def found(frame: int, n: int) -> FrameResult:
-    boxes = tuple(Detection("person", 0.5, (0.0, float(n), 1.0, float(frame))) for _ in range(8))
-    return FrameResult(frame, frame / 10, 64, 48, boxes)
-
-
-def job_record(n: int, kind: str = "job") -> Stored:
-    return Stored(OWN, 7, n, kind, f"{kind}{n}", b"j" * 700, 1.0)
-
-
-def fill(path: Path, *, wall: float = NOON) -> Database:
-    """Seven finished tasks with 15 events each, one that is under way, jobs, cancels and other records."""
-    db = Database.open(path, wall=lambda: wall)
-    tasks = TaskTable(db, OWN)
-    for n, task in enumerate(TASKS, 1):
-        row = tasks.begin(task, JOB, entry(n))
-        frames = [found(frame, n) for frame in range(15)]
-        tasks.commit(task, frames, run=row.run, next_frame=15, analysed=15, seconds=1.0)
-        if task != TASKS[-1]:
-            tasks.finish(task, run=row.run)
-    kinds = ("job", "cancel", "result")
-    RecordTable(db).save(job_record(n, kinds[n % 3]) for n in range(1, 31))
-    PeerTable(db).save([KnownPeer("p", ("/ip4/10.0.0.1/tcp/1",), 1.0)])
-    FileTable(db).put([(1000, 5, entry(1))])
-    return db
-
-
-def results(db: Database) -> dict[TaskId, list[FrameResult]]:
-    """What finished tasks found."""
-    done = {row.task for row in TaskTable(db, OWN).of_job(JOB) if row.state == "done"}
-    events = EventLog(db, OWN).of_tasks(JOB, done, limit=10_000)
-    by_task: dict[TaskId, list[FrameResult]] = {task: [] for task in done}
-    for e in events:
-        by_task[e.task].append(FrameResult(e.frame, e.t, e.width, e.height, e.detections))
-    return by_task
-
-
-WHOLE = {task: [found(frame, n) for frame in range(15)] for n, task in enumerate(TASKS[:-1], 1)}
+from tests.unit.stores import JOB, NOON, OWN, PAGE, TASKS, WHOLE, entry, fill, found, job_record, results
 
 
 @pytest.fixture(scope="module")
@@ -358,156 +306,3 @@ def test_values_that_nobody_wrote(tmp_path: Path) -> None:
     db.close()
     with closing(open_healed(path)) as new:
         assert len(results(new)) == 6, "the task it belongs to is done again"
-
-
-# ---- incarnations ----------------------------------------------------------------------------------------------------
-
-
-def incarnation(path: Path, wall: float) -> int:
-    with closing(open_healed(path, wall=lambda: wall)) as db:
-        return db.incarnation
-
-
-def lose(path: Path) -> None:
-    for file in path.parent.glob(f"{path.name}*"):
-        file.unlink()
-
-
-def test_a_clock_that_goes_back_makes_no_old_store(tmp_path: Path) -> None:
-    path = tmp_path / "s.db"
-    first = incarnation(path, NOON)
-    assert first == NOON * 1000
-    assert incarnation(path, NOON - 86400) == first, "the same store at every start"
-    lose(path)
-    assert incarnation(path, NOON - 86400) == first + 1
-    path.write_bytes(b"junk" * 1000)
-    assert incarnation(path, 0.0) == first + 2
-    lose(path)
-    assert incarnation(path, NOON + 1) == (NOON + 1) * 1000
-    lose(path)
-    assert incarnation(path, -5.0) == (NOON + 1) * 1000 + 1
-    assert (tmp_path / "incarnation").stat().st_mode & 0o777 == 0o600
-
-
-def test_a_lost_store_is_said(tmp_path: Path) -> None:
-    path = tmp_path / "s.db"
-    with closing(open_healed(path)) as db:
-        assert db.notices == ()
-    lose(path)
-    with closing(open_healed(path)) as db:
-        assert "the store s.db was gone: a new one was begun" in db.notices[0]
-    path.write_bytes(b"")  # what some file systems make of a file in a power cut
-    with closing(open_healed(path)) as db:
-        assert "was gone" in db.notices[0]
-
-
-@pytest.mark.parametrize("text", [b"", b"junk\n", b"-5\n", b"9" * 100, b"\xff\xfe"])
-def test_without_a_sensible_file_the_clock_decides(tmp_path: Path, text: bytes) -> None:
-    path = tmp_path / "s.db"
-    incarnation(path, NOON)
-    lose(path)
-    (tmp_path / "incarnation").write_bytes(text)
-    assert incarnation(path, NOON + 60) == (NOON + 60) * 1000
-
-
-def test_a_damaged_store_tells_its_incarnation_where_the_file_is_gone(tmp_path: Path) -> None:
-    path = tmp_path / "s.db"
-    first = incarnation(path, NOON)
-    (tmp_path / "incarnation").unlink()
-    suspicion(path).touch()
-    assert incarnation(path, NOON - 86400) == first + 1
-
-
-def test_an_older_store_put_back_goes_on_as_a_new_one(tmp_path: Path) -> None:
-    """A backup of the database alone: the mesh knows a later store, and would not hear the old one any more."""
-    path = tmp_path / "s.db"
-    fill(path).close()
-    backup = path.read_bytes()
-    lose(path)
-    later = incarnation(path, NOON + 60)
-    lose(path)
-    path.write_bytes(backup)
-    with closing(open_healed(path, wall=lambda: NOON)) as db:
-        assert db.incarnation == later + 1
-        assert "is older than another that this peer had" in db.notices[0]
-        assert results(db) == WHOLE
-        assert {e.cursor.incarnation for e in EventLog(db, OWN).replay(0, limit=9)} == {later + 1}
-    with closing(open_healed(path)) as db:
-        assert (db.incarnation, db.notices) == (later + 1, ())
-
-
-def test_an_incarnation_is_renewed_from_the_next_start_on(tmp_path: Path) -> None:
-    """For a peer that hears of a later store of its own."""
-    path = tmp_path / "s.db"
-    with closing(open_healed(path, wall=lambda: NOON)) as db:
-        first = db.incarnation
-        assert db.renew_incarnation(first + 500) == first + 500
-        assert db.renew_incarnation() == first + 501
-        assert db.incarnation == first, "what runs goes on under the old one"
-    assert incarnation(path, NOON) == first + 501
-    lose(path)
-    assert incarnation(path, NOON) == first + 502
-
-
-# ---- a full disk -----------------------------------------------------------------------------------------------------
-
-
-def test_a_full_disk_at_every_write(tmp_path: Path) -> None:
-    """With 0, 1, 2... pages left: each write is done whole or not at all, reading goes on; with room it succeeds."""
-    db = fill(tmp_path / "s.db")
-    tasks, records = TaskTable(db, OWN), RecordTable(db)
-    many = [found(frame, 1) for frame in range(100, 200)]
-    row = tasks.begin(TaskId("e" * 32), JOB, entry(50))
-    first = tasks.get(TASKS[-1])
-    assert first is not None
-    writes: list[Callable[[], object]] = [
-        lambda: tasks.begin(TaskId("d" * 32), JobId("b" * 16), entry(1000)),
-        lambda: tasks.commit(row.task, many, run=row.run, next_frame=200, analysed=100, seconds=1.0),
-        lambda: tasks.finish(row.task, run=row.run),
-        lambda: tasks.fail(first.task, "input", "x" * 500, run=first.run),
-        lambda: tasks.cancel(JOB),
-        lambda: records.next_seq(),
-        lambda: records.save([job_record(n, "result") for n in range(1000, 1100)], vector={(OWN, 7): 9}, durable=True),
-        lambda: FileTable(db).put([(1000, 5, entry(n)) for n in range(100, 300)]),
-        lambda: PeerTable(db).save([KnownPeer(f"q{n}", ("/ip4/10.0.0.1/tcp/1",) * 9, 1.0) for n in range(100)]),
-        lambda: db.renew_incarnation(),
-    ]
-    failures = 0
-    for write in writes:
-        for spare in range(100):
-            before = dump(db)
-            with db.reading() as c:
-                pages = c.execute("PRAGMA page_count").fetchone()[0]
-                c.execute(f"PRAGMA max_page_count = {pages + spare}")
-            try:
-                write()
-                break
-            except StoreFull:
-                failures += 1
-                assert dump(db) == before
-        else:
-            raise AssertionError("never enough room")
-    assert failures > 20
-    with db.reading() as c:
-        assert c.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
-    assert db.damage is None
-    db.close()
-
-
-def dump(db: Database) -> list[str]:
-    with db.reading() as c:
-        return list(c.iterdump())
-
-
-def test_no_room_for_a_new_store(tmp_path: Path, good: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The number cannot be written down: no store is made under it."""
-
-    def full(path: Path, data: bytes) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("meshinfer.store.incarnation.write_durably", full)
-    with pytest.raises(StoreError, match="incarnation: No space left"):
-        open_healed(tmp_path / "s.db")
-    (tmp_path / "t.db").write_bytes(good)
-    with closing(open_healed(tmp_path / "t.db")) as db:
-        assert results(db) == WHOLE, "one that is there is served without"
