@@ -10,6 +10,9 @@
     ├── MediaError                  a video or an image that cannot be read
     ├── ModelError                  a model that was rejected, is unknown, or failed
     ├── StoreError                  the peer's database
+    │   ├── StoreFull               no room on the disk: nothing was written, reading goes on
+    │   ├── StoreRefused    exit 2   another program's database, or a newer meshinfer's: it is left as it is
+    │   └── StoreDamaged    exit 6   a start mends it: run `meshinfer up` again
     ├── NodeNotRunning              exit 3   no node answers in this home folder
     ├── PartialResult               exit 4   an answer was given, but peers are missing from it
     └── TimedOut                    exit 5   the deadline the user gave has passed
@@ -63,6 +66,27 @@ class ModelError(MeshInferError):
 
 class StoreError(MeshInferError):
     """The peer's database could not be read or written."""
+
+
+class StoreFull(StoreError):
+    """The disk is full: nothing was written. Reading still works; free some space and the store goes on."""
+
+
+class StoreRefused(StoreError):
+    """A healthy database that is not ours to touch: another program's, or one of a newer meshinfer."""
+
+    exit_code = 2
+
+
+class StoreDamaged(StoreError):
+    """The database is torn or corrupted. The next start moves it aside and begins a new one."""
+
+    exit_code = 6
+
+    def __init__(self, message: str, what: str) -> None:
+        super().__init__(message)
+        self.what = what
+        """The damage in a few words, as SQLite has them."""
 
 
 class NodeNotRunning(MeshInferError):

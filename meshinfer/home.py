@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import secrets
 import stat
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from meshinfer.errors import ConfigError
@@ -52,6 +54,31 @@ def make_home(home: Path) -> None:
         raise ConfigError(f"{home}: belongs to another user; use another --home")
     if status.st_mode & 0o002:
         raise ConfigError(f"{home}: everybody can write to it, and it holds this peer's identity: chmod o-w {home}")
+
+
+def write_durably(path: Path, data: bytes) -> None:
+    """Replace `path` (mode 0600), whole or not at all, whatever happens meanwhile. Raises OSError."""
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """What was created or renamed in `folder` outlives a power cut from now on."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        with suppress(OSError):  # some file systems keep their own order, and refuse this for folders
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _make_folder(folder: Path) -> None:

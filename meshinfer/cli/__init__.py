@@ -23,7 +23,8 @@ A first mesh, on one machine or on many:
   meshinfer run yolox_nano --on kind=video,site=hamburg --classes person --follow
 
 \b
-Exit codes: 0 ok, 1 failed, 2 usage, 3 no node runs here, 4 partial, 5 timed out.
+Exit codes: 0 ok, 1 failed, 2 usage, 3 no node runs here, 4 partial, 5 timed out,
+6 damaged store (start it again).
 `meshinfer COMMAND --help` shows an example of each."""
 
 Section = tuple[str, dict[str, str]]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import base58
 from nacl.signing import SigningKey
 
 from meshinfer.errors import ConfigError
+from meshinfer.home import sync_folder
 from meshinfer.model.ids import PeerId
 
 PEER_ID_PREFIX = bytes.fromhex("002408011220")
@@ -68,6 +70,8 @@ def load_or_create(path: Path) -> Identity:
 
 def _load(path: Path) -> Identity:
     mode = path.stat().st_mode
+    if not stat.S_ISREG(mode):  # to open a pipe would wait for ever
+        raise ConfigError(f"the identity {path} is no file; move it away, and restore the key from a backup")
     if mode & 0o077:
         raise ConfigError(
             f"others can read the private key {path} (mode {mode & 0o777:04o}); "
@@ -93,17 +97,20 @@ def _create(path: Path) -> None:
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
         try:
-            os.link(temporary, path)  # unlike rename, it never replaces a key that another process just wrote
-        except FileExistsError:
-            pass
-        except OSError:
-            temporary.rename(path)  # a file system without hard links
-        temporary.unlink(missing_ok=True)
+            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            try:
+                os.link(temporary, path)  # unlike rename, it never replaces a key that another process just wrote
+            except FileExistsError:
+                pass
+            except OSError:
+                temporary.rename(path)  # a file system without hard links
+        finally:
+            temporary.unlink(missing_ok=True)
+        sync_folder(path.parent)  # what is signed with it must not be a stranger's after a power cut
     except OSError as error:
         raise ConfigError(f"cannot write the identity {path}: {error.strerror}") from error

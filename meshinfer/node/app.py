@@ -9,6 +9,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +19,13 @@ import trio
 from meshinfer.config import Config
 from meshinfer.detect.onnx import providers
 from meshinfer.detect.shelf import Shelf
-from meshinfer.errors import ConfigError, MeshError, MeshInferError
+from meshinfer.errors import ConfigError, MeshError, MeshInferError, StoreDamaged
 from meshinfer.home import make_home, socket_path
 from meshinfer.mesh.identity import Identity, ephemeral, load_or_create
 from meshinfer.mesh.swarm_key import parse_swarm_key
 from meshinfer.node.lock import hold
 from meshinfer.node.node import Node, models_folder
-from meshinfer.store import Database, EventLog
+from meshinfer.store import EventLog, open_healed
 
 DATABASE = "meshinfer.db"
 JOIN_PATIENCE = 15.0
@@ -32,7 +33,9 @@ JOIN_PATIENCE = 15.0
 
 
 def run(config: Config, *, say: Callable[[str], None], on_ready: Callable[[dict[str, Any]], None]) -> None:
-    """Be a peer until SIGINT or SIGTERM. Raises MeshInferError for what the user can mend."""
+    """Be a peer until SIGINT or SIGTERM. Raises MeshInferError for what the user can mend, StoreDamaged for what the
+    next start does.
+    """
     make_home(config.home)
     with hold(config.home):
         identity = load_or_create(config.home / "identity.key")
@@ -76,7 +79,9 @@ class _Peer:
 
         config, settings = self.config, self.config.mesh
         shelf = open_shelf(config.home)
-        db = await trio.to_thread.run_sync(Database.open, config.home / DATABASE)
+        db = await trio.to_thread.run_sync(open_healed, config.home / DATABASE)
+        damaged = trio.Event()
+        db.on_damage = partial(_soon, trio.lowlevel.current_trio_token(), damaged.set)
         log = EventLog(db, self.identity.peer_id)
         try:
             head = await trio.to_thread.run_sync(log.head)
@@ -108,12 +113,14 @@ class _Peer:
                             await _join(node)
                         self.on_ready(node.status())
                         keep_the_loop_free()
-                        await _either(node.stop, self._stopping)
+                        await _first(node.stop, self._stopping, damaged)
                         services.cancel_scope.cancel()
                 finally:
                     await node.close()
         finally:
             db.close()
+        if db.damage is not None:
+            raise db.damage
         if scope is not None:
             scope.cancel()
 
@@ -131,15 +138,21 @@ def keep_the_loop_free() -> None:
     gc.freeze()
 
 
-async def _either(a: trio.Event, b: trio.Event) -> None:
+async def _first(*events: trio.Event) -> None:
     async with trio.open_nursery() as nursery:
 
         async def one(event: trio.Event) -> None:
             await event.wait()
             nursery.cancel_scope.cancel()
 
-        nursery.start_soon(one, a)
-        nursery.start_soon(one, b)
+        for event in events:
+            nursery.start_soon(one, event)
+
+
+def _soon(token: trio.lowlevel.TrioToken, act: Callable[[], None]) -> None:
+    """From any thread, and without waiting."""
+    with suppress(trio.RunFinishedError):
+        token.run_sync_soon(act)
 
 
 async def _join(node: Node) -> None:
@@ -200,9 +213,7 @@ def guest(config: Config) -> Iterator[Path]:
             yield socket_path(home)
         finally:
             if worker.is_alive() and "stop" in joined:
-                token, stop = joined["stop"]
-                with suppress(trio.RunFinishedError):
-                    token.run_sync_soon(stop)
+                _soon(*joined["stop"])
             worker.join(10.0)
 
 
@@ -220,11 +231,21 @@ def _swarm_key(path: Path | None) -> bytes | None:
 
 
 def _unwrapped(function: Callable[..., object], *args: object) -> None:
-    """Trio's nurseries wrap errors in groups; the first of ours is what the user should read."""
+    """Trio's nurseries wrap errors in groups; the first of ours is what the user should read. Damage comes before all
+    that follows from it.
+    """
     try:
         function(*args)
-    except* MeshInferError as group:
-        error: BaseException = group
-        while isinstance(error, BaseExceptionGroup):
-            error = error.exceptions[0]
-        raise error from None
+    except BaseExceptionGroup as group:
+        ours, bugs = group.split(MeshInferError)
+        if ours is None or bugs is not None:
+            raise
+        raise min(_leaves(ours), key=lambda e: not isinstance(e, StoreDamaged)) from None
+
+
+def _leaves(error: BaseException) -> Iterator[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        for one in error.exceptions:
+            yield from _leaves(one)
+    else:
+        yield error

@@ -104,6 +104,7 @@ class Doctor:
             heads={store.origin: window.last for store, window in self._hub.windows.items()},
             announced=announced,
             entries=len(self._catalog.snapshot()[0]),
+            notices=self._db.notices,
         )
 
     async def _announce(self, heard_within: float) -> int | None:

@@ -241,6 +241,8 @@ def _store(look: Look) -> Iterator[Check]:
         if not health.store:
             what = f"the database file of {look.name(peer)} is gone from its folder: what it does now is lost"
             yield Check("store", False, what, "start that peer again; it makes a new one and asks the others", peer)
+    for notice in look.notices:
+        yield Check("store", True, notice, "docs/OPERATIONS.md says what follows, and what to look at", notice)
 
 
 def _versions(look: Look) -> Iterator[Check]:

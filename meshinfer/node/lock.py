@@ -27,6 +27,10 @@ def hold(home: Path) -> Iterator[None]:
             raise ConfigError(
                 f"{home}: a node is running here already (pid {pid}); stop it, or start this one with another --home"
             ) from None
+        except OSError as e:
+            raise ConfigError(
+                f"{home}: cannot be locked: {e.strerror}; a home lies on a disk of this machine, not on the network"
+            ) from None
         with suppress(OSError):  # a full disk: the pid is only for the message above
             os.ftruncate(fd, 0)
             os.write(fd, f"{os.getpid()}\n".encode())

@@ -53,6 +53,8 @@ class Look:
     """The seq under which our `peer` record was just stated anew; None: it could not be."""
     entries: int
     """Files in our catalog."""
+    notices: tuple[str, ...] = ()
+    """Of our store, about how it was opened."""
 
     def name(self, peer: PeerId) -> str:
         fact = self.peers.get(peer)

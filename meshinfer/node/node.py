@@ -91,6 +91,7 @@ class Node:
         self.rejected: Counter[str] = Counter()
         """What others sent that was no good, by reason."""
         self._began = time.monotonic()
+        self._notices = db.notices
         self.driver = Driver(ScheduleState(identity.peer_id), self._perform)
         self._use(cards)
         self.records = Records(mesh, config.mesh.name, identity, db, self.driver)
@@ -261,7 +262,7 @@ class Node:
             "running": len(state.running),
             "queued": sum(len(job.ready) for job in state.jobs.values()),
             "events": self.hub.own_head,
-            "notices": self.health.notices(),
+            "notices": [*self._notices, *self.health.notices()],
             "loop_lag_ms": self.health.lag(),
             "first_inference": {job: round(at, 6) for job, at in self.runner.first_inference.items()},
             "counters": {**counters, **self.hub.counters, **self.rejected, **self.records.rejected},

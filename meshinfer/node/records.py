@@ -195,7 +195,7 @@ class Records:
             vector[me, incarnation] = records[-1].seq
         wall = time.time()
         stored = [Stored(r.origin, r.incarnation, r.seq, r.kind, r.key, r.sealed, wall) for r in records]
-        self._table.save([*others, *stored], removed=gone, vector=vector)
+        self._table.save([*others, *stored], removed=gone, vector=vector, durable=bool(stored))
         return records
 
     async def _announce_all(self, topic: Topic) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -111,10 +112,14 @@ class Runner:
     async def close(self, timeout: float) -> None:
         """Stop the engine; what is unfinished is pending again in the store."""
         await trio.to_thread.run_sync(self._engine.close, timeout)
-        running = dict(self._running)
-        await trio.to_thread.run_sync(lambda: [self._tasks.release(task, run=r.run) for task, r in running.items()])
+        await trio.to_thread.run_sync(self._release, dict(self._running))
 
     # ---- worker threads ----------------------------------------------------------------------------------------------
+
+    def _release(self, running: dict[TaskId, _Running]) -> None:
+        for task, r in running.items():
+            with suppress(StoreError):  # a full disk: it stays "running", and its next start resumes it all the same
+                self._tasks.release(task, run=r.run)
 
     def _begin(self, start: Start, info: JobInfo) -> Outcome | None:
         """Hand the task to the engine; its outcome where there is nothing left to do."""

@@ -120,10 +120,12 @@ class EventLog:
         captured: float | None,
     ) -> Event:
         cursor = Cursor(self._own, self._db.incarnation, n)
-        wall = None if captured is None else captured + t
-        return Event(
-            cursor, asked or job, task, source, entry, content, frame, t, width, height, _decode(detections), wall
-        )
+        try:
+            wall = None if captured is None else captured + t
+            found = _decode(detections)
+        except (msgspec.MsgspecError, ValueError, TypeError) as e:
+            raise self._db.found_damaged(f"event {n}: {e}") from e
+        return Event(cursor, asked or job, task, source, entry, content, frame, t, width, height, found, wall)
 
 
 def _head(c: sqlite3.Connection) -> int:

@@ -35,7 +35,7 @@ class FileTable:
                 continue
             try:
                 known[name] = (size, mtime_ns, _decode(entry))
-            except (msgspec.DecodeError, msgspec.ValidationError):
+            except (msgspec.MsgspecError, ValueError, TypeError):
                 continue
         return known
 

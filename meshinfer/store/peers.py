@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import NamedTuple
 
 from meshinfer.store.db import Database
@@ -40,7 +41,11 @@ class PeerTable:
             c.execute("DELETE FROM peers WHERE peer = ?", (peer,))
 
     def load(self) -> list[KnownPeer]:
-        """Seen last first."""
+        """Seen last first. A row that cannot be read is left out: its peer is found again by its records."""
         with self._db.reading() as c:
             rows = c.execute("SELECT peer, addresses, last_seen FROM peers ORDER BY last_seen DESC, peer").fetchall()
-        return [KnownPeer(peer, tuple(json.loads(addresses)), seen) for peer, addresses, seen in rows]
+        known = []
+        for peer, addresses, seen in rows:
+            with suppress(ValueError, TypeError):
+                known.append(KnownPeer(peer, tuple(map(str, json.loads(addresses))), float(seen)))
+        return known

@@ -37,12 +37,14 @@ class RecordTable:
         *,
         removed: Iterable[tuple[str, str, str]] = (),
         vector: Vector | None = None,
+        durable: bool = False,
     ) -> None:
         """In one step: drops `removed` (origin, kind, key), puts `records` in place of older ones, moves `vector`.
 
-        An n of 0 drops the vector's row.
+        An n of 0 drops the vector's row. `durable`: must be so with own records, before others see them: else a power
+        cut would leave a peer that lacks what it said, and whose vector moves past it.
         """
-        with self._db.transaction() as c:
+        with self._db.transaction(durable=durable) as c:
             c.executemany("DELETE FROM records WHERE origin = ? AND kind = ? AND key = ?", removed)
             c.executemany(
                 "INSERT OR REPLACE INTO records VALUES (?, ?, ?, ?, ?, ?, ?)",
@@ -60,12 +62,13 @@ class RecordTable:
         return [Stored(*row) for row in rows], vector
 
     def next_seq(self, count: int = 1) -> int:
-        """Takes `count` consecutive numbers for own records and returns the first. On the disk before it returns.
+        """Takes `count` consecutive numbers for own records and returns the first.
 
-        A number is never given twice, whether or not its record was saved or sent.
+        A number is never given twice, whether or not its record was saved or sent; after a power cut, none whose record
+        was saved. (That is durable, and so is everything before it: one sync serves both.)
         """
         if count < 1:
             raise ValueError(f"count is {count}, must be at least 1")
-        with self._db.transaction(durable=True) as c:
+        with self._db.transaction() as c:
             n = c.execute("UPDATE counters SET n = n + ? WHERE name = 'seq' RETURNING n", (count,)).fetchone()[0]
         return int(n) - count + 1

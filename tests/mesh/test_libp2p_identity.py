@@ -72,6 +72,26 @@ def test_a_key_that_others_can_read_is_refused(tmp_path: Path) -> None:
         load_or_create(path)
 
 
+def test_what_is_no_file_is_said_and_kept(tmp_path: Path) -> None:
+    """A pipe above all: to open one would wait for ever."""
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "pipe", 0o600)
+    for name in ("folder", "pipe"):
+        with pytest.raises(ConfigError, match=f"{name} is no file; move it away"):
+            load_or_create(tmp_path / name)
+        assert not (tmp_path / name).is_file()
+
+
+def test_a_key_that_does_not_fit_on_the_disk_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(ConfigError, match=r"cannot write the identity .*No space left"):
+        load_or_create(tmp_path / "identity")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_folder_that_cannot_be_written_is_said(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(ConfigError, match="identity"):

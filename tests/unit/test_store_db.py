@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import sqlite3
 import subprocess
@@ -25,8 +26,10 @@ from meshinfer.store import (
     PeerTable,
     RecordTable,
     Stored,
+    StoreDamaged,
     StoreFull,
     TaskTable,
+    faults,
 )
 from meshinfer.store.peers import MAX_PEERS
 
@@ -120,7 +123,7 @@ def test_incarnation_and_meta_survive(tmp_path: Path) -> None:
 def test_foreign_bytes(tmp_path: Path, data: bytes) -> None:
     path = tmp_path / "store.db"
     path.write_bytes(data)
-    with pytest.raises(StoreError, match=r"store\.db is damaged or no meshinfer store .*move it away"):
+    with pytest.raises(StoreError, match=r"store\.db is damaged .*moves the file aside"):
         Database.open(path)
     assert path.read_bytes() == data
 
@@ -161,6 +164,31 @@ def test_a_path_that_cannot_be(tmp_path: Path) -> None:
         Database.open(tmp_path / "nowhere" / "store.db")
     with pytest.raises(StoreError, match="cannot open the store"):
         Database.open(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("code", "kind", "said"),
+    [
+        (sqlite3.SQLITE_FULL, StoreFull, "free some disk space"),
+        (sqlite3.SQLITE_CORRUPT_INDEX, StoreDamaged, "is damaged"),
+        (sqlite3.SQLITE_IOERR_SHORT_READ, StoreDamaged, "is damaged"),
+        (sqlite3.SQLITE_IOERR_WRITE, StoreError, "the disk failed under .*see the system's log"),
+        (sqlite3.SQLITE_READONLY_DIRECTORY, StoreError, "check the permissions .*mounted read-only"),
+        (sqlite3.SQLITE_CANTOPEN, StoreError, "check the permissions .*mounted read-only"),
+        (sqlite3.SQLITE_BUSY, StoreError, "another process holds"),
+        (sqlite3.SQLITE_ERROR, StoreError, "failed: details"),
+    ],
+)
+def test_what_sqlite_complains_of_is_said_with_its_cause(
+    tmp_path: Path, code: int, kind: type[StoreError], said: str
+) -> None:
+    error = sqlite3.OperationalError("details")
+    error.sqlite_errorcode = code
+    path = tmp_path / "store.db"
+    path.touch()
+    explained = faults.explained(error, path)
+    assert type(explained) is kind
+    assert re.search(said, str(explained))
 
 
 def test_a_full_disk_stops_writing_only(db: Database) -> None:
