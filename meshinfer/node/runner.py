@@ -1,16 +1,22 @@
 """Tasks that the schedule starts become work of the engine; what the engine finds goes to the store, then to everyone.
 
-    Start -> store.begin -> engine -> (collector thread) store.commit -> (trio thread) events out, progress in
+    Start -> store.begin -> engine -> (decode thread) store.attempt
+                                   -> (collector thread) store.commit -> (trio thread) events out, progress in
 
-The store counts an attempt before the engine sees the task, and takes results and progress in one transaction:
-after a kill the task resumes at the first frame whose result was not stored.
+The store counts an attempt before the engine touches the task, and takes results and progress in one transaction:
+after a kill the task resumes at the first frame whose result was not stored. One under which the process died runs
+alone the next time, so that no other is blamed; one under which it died MAX_ATTEMPTS times without getting further is
+not run again.
+
+Equal jobs have equal tasks. What is done is not done again; what is running for one job goes on for the other too, and
+until neither wants it.
 """
 
 from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,7 +32,7 @@ from meshinfer.model.job import JobInfo
 from meshinfer.node.driver import Driver
 from meshinfer.node.engine import Batch, Engine, TaskError, WorkItem
 from meshinfer.schedule.stimuli import Start, Stop, TaskEnded, TaskProgressed, TaskReturned
-from meshinfer.store import Database, TaskRow, TaskTable
+from meshinfer.store import MAX_ATTEMPTS, Database, TaskRow, TaskTable
 
 MEASURED = 100
 """Jobs whose first inference is remembered."""
@@ -38,12 +44,12 @@ Find = Callable[[ContentId], tuple[Path, Entry] | None]
 class _Running:
     """A task in the engine, as the collector thread keeps it."""
 
-    job: JobId
+    jobs: set[JobId]
+    """Who wants it."""
     run: int
     analysed: int
     detections: int
     seconds: float
-    attempts: int
 
 
 class Runner:
@@ -68,7 +74,7 @@ class Runner:
         self._trio = trio.lowlevel.current_trio_token()
         self.first_inference: dict[JobId, float] = {}
         """When each job's first inference began here, in seconds of the system's monotonic clock: for measuring."""
-        self._engine = Engine(detector_for, self._sink, workers)
+        self._engine = Engine(detector_for, self._sink, workers, on_begin=self._on_begin)
 
     @property
     def load(self) -> int:
@@ -101,10 +107,8 @@ class Runner:
             self._driver.feed(TaskEnded(start.task, ended))
 
     async def _stop(self, stop: Stop) -> None:
-        for task in stop.tasks:
-            self._drop(task)
         try:
-            await trio.to_thread.run_sync(self._tasks.cancel, stop.job)
+            await trio.to_thread.run_sync(self._cancel, stop)
         except StoreError as e:
             self._on_trouble(str(e))  # the tasks stay "running" in the store: nobody begins them again
 
@@ -120,9 +124,15 @@ class Runner:
         """Hand the task to the engine; its outcome where there is nothing left to do."""
         task, spec = start.task, info.spec
         assert spec is not None
-        row = self._tasks.begin(task, start.job, start.entry)
+        if (running := self._running.get(task)) is not None:
+            running.jobs.add(start.job)
+            row = self._tasks.link(task, start.job)
+            return None if row.state == "running" else _outcome(row)  # it may have ended this moment
+        row = self._tasks.begin(task, start.job, start.entry, start.first, start.stop)
         if row.state == "done":
-            return _outcome(row)
+            return _outcome(row, reused=row.job != start.job)
+        if row.attempts >= MAX_ATTEMPTS:
+            return _outcome(self._tasks.fail(task, "host", _poisoned(row), run=row.run))
         found = self._find(start.entry.content)
         if found is None:
             row = self._tasks.fail(
@@ -130,7 +140,7 @@ class Runner:
             )
             return _outcome(row)
         path, _ = found
-        self._running[task] = _Running(start.job, row.run, row.analysed, row.detections, row.seconds, row.attempts)
+        self._running[task] = _Running({start.job}, row.run, row.analysed, row.detections, row.seconds)
         self._engine.submit(
             WorkItem(
                 task,
@@ -141,10 +151,40 @@ class Runner:
                 spec.detect,
                 spec.limits,
                 row.next_frame,
+                start.stop,
                 row.analysed,
+                start.job,
+                alone=row.attempts > 0,
             )
         )
         return None
+
+    def _on_begin(self, task: TaskId) -> None:
+        """In the decode thread."""
+        running = self._running.get(task)
+        if running is None:
+            return
+        try:
+            self._tasks.attempt(task, run=running.run)
+        except StoreError as e:
+            self._give_back(task, e)
+
+    def _cancel(self, stop: Stop) -> None:
+        dropped: list[tuple[TaskId, int]] = []
+        for task in stop.tasks:
+            if (running := self._running.get(task)) is None:
+                continue
+            running.jobs.discard(stop.job)
+            if not running.jobs:
+                self._drop(task)
+                dropped.append((task, running.run))
+        self._tasks.cancel(stop.job)
+        for task, run in dropped:  # a job that is long over may still be served by what nobody works on now
+            self._tasks.release(task, run=run)
+
+    def _give_back(self, task: TaskId, why: StoreError) -> None:
+        self._drop(task)
+        self._trio.run_sync_soon(self._returned, task, str(why))
 
     def _sink(self, batch: Batch) -> None:
         """In the collector thread: store first, tell afterwards."""
@@ -152,7 +192,7 @@ class Runner:
         if running is None:
             return
         if batch.started:
-            self._note_start(running.job)
+            self._note_start(running.jobs)
         running.analysed += batch.analysed_frames
         running.seconds += batch.seconds
         try:
@@ -170,25 +210,25 @@ class Runner:
             running.detections += batch.detections
             outcome = self._finish(batch, running) if batch.finished else None
         except StoreError as e:
-            self._drop(batch.task)
-            self._trio.run_sync_soon(self._returned, batch.task, str(e))
+            self._give_back(batch.task, e)
             return
         if outcome is not None:
             self._drop(batch.task)
         self._trio.run_sync_soon(self._tell, batch.task, events, running.analysed, running.detections, outcome)
 
-    def _note_start(self, job: JobId) -> None:
-        if len(self.first_inference) >= MEASURED:
-            self.first_inference.pop(next(iter(self.first_inference)), None)
-        self.first_inference.setdefault(job, time.monotonic())
+    def _note_start(self, jobs: Iterable[JobId]) -> None:
+        for job in tuple(jobs):
+            if len(self.first_inference) >= MEASURED:
+                self.first_inference.pop(next(iter(self.first_inference)), None)
+            self.first_inference.setdefault(job, time.monotonic())
 
     def _finish(self, batch: Batch, running: _Running) -> Outcome:
         error: TaskError | None = batch.error
         if error is None:
-            row = self._tasks.finish(batch.task, run=running.run)
+            row = self._tasks.finish(batch.task, run=running.run, notice=batch.notice)
         else:
-            row = self._tasks.fail(batch.task, error.kind, error.message[:500], run=running.run)
-        return _outcome(row, notice=batch.notice)
+            row = self._tasks.fail(batch.task, error.kind, error.message, run=running.run)
+        return _outcome(row)
 
     def _drop(self, task: TaskId) -> None:
         self._running.pop(task, None)
@@ -209,7 +249,14 @@ class Runner:
         self._driver.feed(TaskReturned(task))
 
 
-def _outcome(row: TaskRow, notice: str = "") -> Outcome:
+def _poisoned(row: TaskRow) -> str:
+    return (
+        f"it ended the process {row.attempts} times at frame {row.next_frame}, and is not run here again: look for a "
+        "crash or a lack of memory in the log; a job with `fresh: true` tries anew"
+    )
+
+
+def _outcome(row: TaskRow, *, reused: bool = False) -> Outcome:
     kinds: dict[str, ErrorKind] = {"model": "model", "input": "input", "host": "host"}
     return Outcome(
         bytes.fromhex(row.task),
@@ -217,9 +264,10 @@ def _outcome(row: TaskRow, notice: str = "") -> Outcome:
         row.analysed,
         row.detections,
         round(row.seconds, 3),
-        row.digest or "",
-        row.attempts,
-        kinds.get(row.error_kind or "", "") if row.state != "done" else "",
-        (row.error or "")[:512] if row.state != "done" else "",
-        notice[:512],
+        row.digest,
+        row.run,
+        kinds.get(row.error_kind, ""),
+        row.error,
+        row.notice,
+        reused=reused,
     )

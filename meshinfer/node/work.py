@@ -30,10 +30,16 @@ class WorkItem:
     sample: Sample = field(default_factory=Sample)
     detect: Detect = field(default_factory=Detect)
     limits: Limits = field(default_factory=Limits)
-    start: int = 0
-    """The frame to resume from: the last batch's `next_frame`."""
+    first: int = 0
+    """The first frame of its span, or where to resume: the last batch's `next_frame`."""
+    stop: int | None = None
+    """The first frame after its span; None: it goes to the end of the file."""
     analysed: int = 0
-    """Frames analysed before `start`: they count towards `limits.frames`."""
+    """Frames analysed before `first`: they count towards `limits.frames`."""
+    job: str = ""
+    """Tasks of several jobs take turns."""
+    alone: bool = False
+    """Nothing else is decoded or computed meanwhile: if the process dies, it is known of what."""
 
 
 class TaskError(NamedTuple):
@@ -99,7 +105,7 @@ class Run:
         self._started: bool | None = False
         """None once it has been said."""
         self._clear()
-        self._next_frame = item.start
+        self._next_frame = item.first
 
     def _clear(self) -> None:
         self._results: list[FrameResult] = []

@@ -8,9 +8,10 @@ from meshinfer.store.events import EventLog, ResultKey, result_key
 from meshinfer.store.files import FileTable, Known
 from meshinfer.store.peers import KnownPeer, PeerTable
 from meshinfer.store.records import RecordTable, Stored
-from meshinfer.store.tasks import TaskRow, TaskState, TaskTable
+from meshinfer.store.tasks import MAX_ATTEMPTS, TaskRow, TaskState, TaskTable
 
 __all__ = [
+    "MAX_ATTEMPTS",
     "Database",
     "EventLog",
     "FileTable",

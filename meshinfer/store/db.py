@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from meshinfer.errors import StoreError
-from meshinfer.store.schema import APPLICATION_ID, SCHEMA, VERSION
+from meshinfer.store.schema import APPLICATION_ID, SCHEMA, STEPS, VERSION
 
 BUSY_SECONDS = 5.0
 """How long a statement waits for another process that holds the file."""
@@ -94,6 +94,10 @@ class Database:
                 found = t.execute("PRAGMA quick_check(1)").fetchone()[0]
                 if found != "ok":
                     raise StoreError(_damaged(self.path, str(found).splitlines()[-1]))
+            for old in range(version or VERSION, VERSION):
+                for statement in STEPS[old]:
+                    t.execute(statement)
+                t.execute(f"PRAGMA user_version = {old + 1}")
         made = self.get_meta("incarnation")
         if made is None or not made.isdecimal():
             raise StoreError(_damaged(self.path, "its incarnation is missing"))

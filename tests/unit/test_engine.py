@@ -121,7 +121,7 @@ def test_a_resumed_task_gives_the_tail(engine: Engine, sink: Sink, item: Make, s
     whole = sink.results(A)
     for start in (1, 41, FRAMES):
         sink.batches.clear()
-        engine.submit(item(B, sample=sample, start=start))
+        engine.submit(item(B, sample=sample, first=start))
         sink.finish(B)
         assert sink.results(B) == [r for r in whole if r.frame >= start]
         assert sink.of(B)[-1].next_frame == max([start, *(r.frame + 1 for r in whole)])
@@ -152,8 +152,8 @@ def test_images_and_videos_in_a_row(engine: Engine, sink: Sink, item: Make) -> N
 
 def test_limits_count_frames_from_before(engine: Engine, sink: Sink, item: Make) -> None:
     engine.submit(item(A, limits=Limits(frames=12)))
-    engine.submit(item(B, limits=Limits(frames=12), start=7, analysed=7))
-    engine.submit(item(C, limits=Limits(frames=12), start=12, analysed=12))
+    engine.submit(item(B, limits=Limits(frames=12), first=7, analysed=7))
+    engine.submit(item(C, limits=Limits(frames=12), first=12, analysed=12))
     sink.finish(A, B, C)
     assert [r.frame for r in sink.results(A)] == list(range(12))
     assert [r.frame for r in sink.results(B)] == list(range(7, 12))
@@ -248,7 +248,7 @@ def test_a_cancelled_task_is_heard_of_no_more(detector: Detector, sink: Sink, it
         engine.cancel(A)
         engine.cancel(TaskId("unknown"))
         assert engine.load == 1
-        engine.submit(item(A, start=80))  # the same task again, while the old frames are still inside
+        engine.submit(item(A, first=80))  # the same task again, while the old frames are still inside
         gate.open.set()
         sink.finish(A, B)
     assert [r.frame for r in sink.results(B)] == list(range(FRAMES))
