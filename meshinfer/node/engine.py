@@ -156,9 +156,11 @@ class Engine:
                 if self._closing:
                     return None
                 while self._queues:
-                    job, queue = next(iter(self._queues.items()))
+                    job = next(iter(self._queues))
+                    queue = self._queues.pop(job)
                     run = queue.popleft()
-                    del self._queues[job]
+                    while run.dropped and queue:
+                        run = queue.popleft()
                     if queue:
                         self._queues[job] = queue  # the last in turn
                     if not run.dropped:
