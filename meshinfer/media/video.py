@@ -1,4 +1,4 @@
-"""Videos that stay open between the spans that are read of them: what comes before a span is decoded once, not for each.
+"""Videos that stay open between the spans that are read of them, so that each frame is decoded once.
 
 To begin at a frame, what lies before it is decoded and thrown away: seeking is not exact for every file, and whoever
 reads a span, from wherever, must see the same frames.

@@ -65,8 +65,9 @@ def frames_expected(spec: JobSpec, entry: Entry, first: int = 0, stop: int | Non
 
 
 def _sampled_before(spec: JobSpec, entry: Entry, frame: int) -> int:
-    if spec.sample.fps is not None and entry.fps > 0:
-        return min(frame, math.ceil(frame / entry.fps * spec.sample.fps))
+    """As `media/sampling.py` picks them of frames that come at even intervals."""
+    if frame and spec.sample.fps is not None and entry.fps > 0:
+        return min(frame, math.floor((frame - 1) / entry.fps * spec.sample.fps + 1e-6) + 1)
     if spec.sample.every != "frame":
         return -(-frame // spec.sample.every)
     return frame

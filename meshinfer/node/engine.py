@@ -48,9 +48,10 @@ _log = logging.getLogger(__name__)
 
 
 class Engine:
-    """Runs the tasks of a job in the order of submission. `submit`, `cancel` and `load` never block; `close` does, within bounds.
+    """Runs the tasks of each job in the order of submission. `submit`, `cancel` and `load` never block.
 
-    It must be closed before the process ends: the runtime aborts when threads are still inside of it.
+    It must be closed before the process ends: the runtime aborts when threads are still inside of it. `close` blocks,
+    within bounds.
     """
 
     def __init__(
@@ -63,7 +64,8 @@ class Engine:
     ) -> None:
         """`detector_for` runs in the decode thread, `sink` in the collector's; both may block and raise MeshInferError.
 
-        `on_begin` is called in the decode thread before anything of a task is touched; it may cancel it. A sink that raises fails the batch's task as a host error, of which it is told once more.
+        `on_begin` is called in the decode thread before anything of a task is touched; it may cancel it. A sink that
+        raises fails the batch's task as a host error, of which it is told once more.
         """
         count = workers or os.cpu_count() or 1
         self._detector_for, self._sink, self._on_begin = detector_for, sink, on_begin

@@ -4,9 +4,9 @@
                                    -> (collector thread) store.commit -> (trio thread) events out, progress in
 
 The store counts an attempt before the engine touches the task, and takes results and progress in one transaction:
-after a kill the task resumes at the first frame whose result was not stored. One under which the process died runs
-alone the next time, so that no other is blamed; one under which it died MAX_ATTEMPTS times without getting further is
-not run again.
+after a kill the task resumes at the first frame whose result was not stored. One under which the process died, with
+others or alone, runs alone the next time, so that no other is blamed; after MAX_ATTEMPTS such deaths without getting
+further it is not run again.
 
 Equal jobs have equal tasks. What is done is not done again; what is running for one job goes on for the other too, and
 until neither wants it.

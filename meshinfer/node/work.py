@@ -39,7 +39,8 @@ class WorkItem:
     job: str = ""
     """Tasks of several jobs take turns."""
     alone: bool = False
-    """Nothing else is decoded or computed meanwhile: if the process dies, it is known of what."""
+    """Nothing else is decoded or computed meanwhile, and the first frame is told of at once: if the process dies, it is
+    known of what."""
 
 
 class TaskError(NamedTuple):
@@ -104,6 +105,7 @@ class Run:
         self._error: TaskError | None = None
         self._started: bool | None = False
         """None once it has been said."""
+        self._is_eager = item.alone
         self._clear()
         self._next_frame = item.first
 
@@ -122,7 +124,7 @@ class Run:
     @property
     def flush_at(self) -> float:
         """When its news should be handed over, in monotonic seconds."""
-        if self._started or self.is_over:
+        if self._started or self.is_over or (self._is_eager and self.analysed):
             return 0.0
         return self._said_at + (FLUSH_SECONDS if self._results else PROGRESS_SECONDS)
 
@@ -167,6 +169,7 @@ class Run:
             error=error,
             notice=self._end.notice if self._end and self.is_over else "",
         )
+        self._is_eager = self._is_eager and not self.analysed
         self._clear()
         self._started = None if self._started else self._started
         self.since = self._said_at = now

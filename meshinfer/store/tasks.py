@@ -29,8 +29,9 @@ TaskState = Literal["pending", "running", "done", "failed", "cancelled"]
 
 MAX_ERROR: Final = 512
 
-MAX_ATTEMPTS: Final = 2
-"""Processes that a task may end without getting any further."""
+MAX_ATTEMPTS: Final = 3
+"""Processes that may end under a task before it gets any further: the first may have been another task's doing or a
+kill from outside; in the others it ran alone."""
 
 _encode = msgspec.msgpack.encode
 

@@ -329,7 +329,9 @@ def test_a_task_cancelled_as_it_begins_is_not_touched(detector: Detector, sink: 
         asked.append(digest)
         return detector
 
-    with Engine(detector_for, sink, workers=1, on_begin=lambda task: engine.cancel(task) if task == A else None) as engine:
+    with Engine(
+        detector_for, sink, workers=1, on_begin=lambda task: engine.cancel(task) if task == A else None
+    ) as engine:
         engine.submit(item(A))
         engine.submit(item(B))
         sink.finish(B)

@@ -9,7 +9,8 @@ import pytest
 
 from meshinfer.model.ids import ModelDigest, PeerId
 from meshinfer.model.job import Detect, JobOrder, JobSpec, Limits, Sample, job_id, pack_spec, read_order, unpack_spec
-from meshinfer.schedule.holdings import Holdings, frames_expected
+from meshinfer.model.spans import frames_expected
+from meshinfer.schedule.holdings import Holdings
 from meshinfer.schedule.stimuli import CatalogChanged
 from tests.unit.scheduling import MODEL, entry, order
 
@@ -68,10 +69,14 @@ def test_a_job_id_covers_spec_model_and_nonce() -> None:
 
 
 def test_work_is_what_is_computed() -> None:
-    """Task ids follow from it: of one job, name, scope and selector don't count, model, sampling and detection do."""
-    a = read_order(order(name="one"), ME)
-    assert a.work == read_order(order(name="one"), PeerId("someone else")).work
-    assert a.work != read_order(order(name="one", nonce="again"), ME).work
+    """Task ids follow from it: name, scope, expiry and selector don't count, model, sampling and detection do."""
+
+    def work(publisher: PeerId = ME, **spec: Any) -> str:
+        return read_order(order(**spec), publisher).work
+
+    assert work(name="one") == work(PeerId("someone else"), name="two", nonce="again", scope="every", expires=60.0)
+    assert len({work(**spec) for spec in ({}, {"sample": Sample(every=2)}, {"detect": Detect(min_score=0.5)})}) == 3
+    assert work() != work(fresh=True) != work(fresh=True, nonce="again"), "a fresh job has nothing in common with any"
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,11 @@ def test_what_it_knew_is_history(old: Path) -> None:
         ("1" * 32, "done", 0, 0, None, 100, 2),
         ("2" * 32, "running", 0, 0, None, 4, 1),
     ]
-    assert [(e.cursor.n, e.task[0], e.frame) for e in log.of_tasks(OLD, limit=9)] == [(1, "1", 0), (2, "1", 7), (3, "2", 3)]
+    assert [(e.cursor.n, e.task[0], e.frame) for e in log.of_tasks(OLD, limit=9)] == [
+        (1, "1", 0),
+        (2, "1", 7),
+        (3, "2", 3),
+    ]
     assert FileTable(db).load("dock") == {"a.mp4": (1000, 5, ENTRY)}
     row = tasks.begin(TaskId("3" * 32), NEW, ENTRY, 750, 1500)
     assert (row.first, row.stop, row.next_frame) == (750, 1500, 750)
