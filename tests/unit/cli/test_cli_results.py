@@ -146,7 +146,7 @@ def test_what_a_cancelled_job_left_is_partial(node: ScriptedNode, cli: Cli, tmp_
     node.script["results"] = [{"data": {"event": event()}}, ended(job=job_view(state="cancelled", tasks=tasks))]
     result = cli("results", "people", "-d", tmp_path / "out")
     assert result.exit_code == 4
-    assert result.stderr == "PARTIAL: 1 of 3 files not done (it was cancelled)\n"
+    assert result.stderr == "PARTIAL: 1 of 3 tasks not done (it was cancelled)\n"
 
 
 def test_a_peer_that_is_away_with_work_to_do_is_named(node: ScriptedNode, cli: Cli, tmp_path: Path) -> None:
@@ -155,7 +155,7 @@ def test_a_peer_that_is_away_with_work_to_do_is_named(node: ScriptedNode, cli: C
     node.script["results"] = [{"data": {"event": event()}}, ended(job=view, partial=True)]
     result = cli("results", "people", "-d", tmp_path / "out")
     assert result.exit_code == 4
-    assert result.stderr.startswith("PARTIAL: not heard from rotterdam; 1 of 4 files not done; run it again")
+    assert result.stderr.startswith("PARTIAL: not heard from rotterdam; 1 of 4 tasks not done; run it again")
 
 
 def test_nothing_to_collect_is_explained(node: ScriptedNode, cli: Cli, tmp_path: Path) -> None:
