@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import stat
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,8 +32,6 @@ Image = NDArray[np.uint8]
 
 KEPT: Final = 4
 """Videos open at a time: as many jobs whose spans alternate read on. A 4K decoder holds some 200 MB."""
-IDLE: Final = 2.0
-"""Seconds after which a video that nobody reads on is closed."""
 _WHOLE = 0.9
 """A video that ends before this part of the frames its container promises was cut off. (The promise is an estimate.)"""
 
@@ -66,7 +63,6 @@ class Video:
         self.version = _version(path)
         self.next = 0
         """Index of the frame that comes next."""
-        self.used = 0.0
         self._capture = _capture(path)
         fps = self._capture.get(cv2.CAP_PROP_FPS)
         self._step = 1 / fps if 0 < fps < 1000 else 0.04
@@ -145,17 +141,12 @@ class Videos:
         return video
 
     def put(self, video: Video) -> None:
-        video.used = time.monotonic()
         self._kept.append(video)
         while len(self._kept) > KEPT:
             self._kept.pop(0).close()
 
-    def close_idle(self) -> float | None:
-        """Close those unused for `IDLE`; seconds until the next one's turn."""
-        now = time.monotonic()
-        while self._kept and now - self._kept[0].used >= IDLE:
-            self._kept.pop(0).close()
-        return self._kept[0].used + IDLE - now if self._kept else None
+    def __len__(self) -> int:
+        return len(self._kept)
 
     def close(self) -> None:
         while self._kept:

@@ -39,6 +39,8 @@ _FRAMES_PER_WORKER = 2
 """Decoded frames that wait: enough to never starve a worker; a 4K frame is 25 MB."""
 _WINDOW_PER_WORKER = 16
 """Frames between decoder and sink, decoded or computed: what one slow frame may hold up."""
+IDLE = 2.0
+"""Seconds without work after which the videos that were read last are closed."""
 _MAX_MESSAGE = 400
 """Characters of an error: what records carry of it is bounded."""
 _WORKERS_KEPT = 4
@@ -152,22 +154,27 @@ class Engine:
             self._frames.put(None)
 
     def _next_run(self, videos: Videos) -> Run | None:
-        while True:
-            idle = videos.close_idle()
-            with self._changed:
-                if self._closing:
-                    return None
-                while self._queues:
-                    job = next(iter(self._queues))
-                    queue = self._queues.pop(job)
-                    run = queue.popleft()
-                    while run.dropped and queue:
-                        run = queue.popleft()
-                    if queue:
-                        self._queues[job] = queue  # the last in turn
-                    if not run.dropped:
-                        return run
-                self._changed.wait(idle)
+        with self._changed:
+            while not self._closing:
+                if (run := self._turn()) is not None:
+                    return run
+                if not self._changed.wait(IDLE if videos else None):
+                    videos.close()
+            return None
+
+    def _turn(self) -> Run | None:
+        """The next task of the job whose turn it is."""
+        while self._queues:
+            job = next(iter(self._queues))
+            queue = self._queues.pop(job)
+            run = queue.popleft()
+            while run.dropped and queue:
+                run = queue.popleft()
+            if queue:
+                self._queues[job] = queue  # the last in turn
+            if not run.dropped:
+                return run
+        return None
 
     def _drain(self) -> None:
         """Wait until no frame is on its way."""

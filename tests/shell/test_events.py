@@ -357,6 +357,28 @@ async def test_since_a_thousand_years_is_since_ever(world: World) -> None:
     assert not reader.notices
 
 
+async def test_what_one_job_found_is_an_equal_job_s_too(world: World) -> None:
+    """Told once to who hears everything; to who wants the second job, as the second's: replayed, and live."""
+    alice, bob, _ = await world.three()
+    first, second = order("one"), order("two")
+    alice.find(found(9), name="another", of=order("other"))
+    alice.find(found(0), found(1), of=first)
+    alice.find(found(8), name="another", of=order("other"))
+    (row,) = alice.tasks.of_job(first.id)
+    alice.tasks.link(row.task, second.id)
+    every = subscribe(bob, ago=1000)
+    of_first = subscribe(bob, Filter(job=first.id), ago=1000)
+    of_second = [subscribe(p, Filter(job=second.id), ago=1000, serves=row.task.__eq__) for p in (alice, bob)]
+    await until(lambda: all(len(r.events) == 2 for r in (of_first, *of_second)) and len(every.events) == 4)
+    alice.find(found(7), name="another", of=order("other"))
+    alice.find(found(2), of=first)
+    await until(lambda: len(every.events) == 6)
+    await trio.sleep(10)
+    for reader, job in ((of_first, first.id), *((r, second.id) for r in of_second)):
+        assert [(e.job, e.frame) for e in reader.events] == [(job, 0), (job, 1), (job, 2)]
+    assert {e.job for e in every.events if e.task == row.task} == {first.id}
+
+
 async def test_two_subscribers_do_not_share_anything(world: World) -> None:
     alice, bob, _ = await world.three()
     first = subscribe(bob, Filter(labels=("car",)))

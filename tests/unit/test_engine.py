@@ -19,6 +19,7 @@ import pytest
 
 from meshinfer.detect.detector import Detector, Worker, load_detector
 from meshinfer.errors import ModelError, StoreError
+from meshinfer.media.frames import Videos
 from meshinfer.model.detection import Detection, FrameResult
 from meshinfer.model.ids import ModelDigest, TaskId
 from meshinfer.model.job import Detect, Limits, Sample
@@ -293,6 +294,25 @@ def test_jobs_take_turns(detector: Detector, sink: Sink, item: Make) -> None:
         gate.open.set()
         sink.finish(A, tasks[0], *tasks[2:])
     assert began == [A, tasks[0], tasks[4], tasks[2], tasks[5], tasks[3]]
+
+
+def test_videos_are_closed_when_there_is_nothing_to_do(
+    engine: Engine, sink: Sink, item: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "IDLE", 0.01)
+    closed = threading.Event()
+    close = Videos.close
+
+    def noted(videos: Videos) -> None:
+        assert len(videos) == 1
+        close(videos)
+        closed.set()
+
+    monkeypatch.setattr(Videos, "close", noted)
+    engine.submit(item(A, stop=10))
+    sink.finish(A)
+    assert closed.wait(PATIENCE)
+    monkeypatch.undo()
 
 
 def test_alone_means_alone(detector: Detector, sink: Sink, item: Make) -> None:
