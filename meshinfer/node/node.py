@@ -41,7 +41,7 @@ from meshinfer.node.runner import Runner
 from meshinfer.node.stock import Stock
 from meshinfer.node.sync import Sync
 from meshinfer.schedule.state import ScheduleState, unknown_classes
-from meshinfer.schedule.stimuli import Connected, Disconnected, Effect, ModelsChanged, Start, State, Stop
+from meshinfer.schedule.stimuli import Connected, Disconnected, Effect, ModelsChanged, Start, State, Stop, Yield
 from meshinfer.store import Database, EventLog, FileTable, TaskTable
 
 if TYPE_CHECKING:
@@ -164,7 +164,7 @@ class Node:
         match effect:
             case State(fact):
                 self.records.state(fact)
-            case Start() | Stop():
+            case Start() | Stop() | Yield():
                 self.runner.perform(effect)
 
     # ---- what calls need ---------------------------------------------------------------------------------------------

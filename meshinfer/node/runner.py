@@ -8,15 +8,14 @@ after a kill the task resumes at the first frame whose result was not stored. On
 others or alone, runs alone the next time, so that no other is blamed; after MAX_ATTEMPTS such deaths without getting
 further it is not run again.
 
-Equal jobs have equal tasks. What is done is not done again; what is running for one job goes on for the other too, and
-until neither wants it.
+Equal jobs have equal tasks: what is done for one is done for all. The schedule runs a task for one job at a time.
 """
 
 from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,7 +30,7 @@ from meshinfer.model.ids import ContentId, JobId, ModelDigest, PeerId, TaskId
 from meshinfer.model.job import JobInfo
 from meshinfer.node.driver import Driver
 from meshinfer.node.engine import Batch, Engine, TaskError, WorkItem
-from meshinfer.schedule.stimuli import Start, Stop, TaskEnded, TaskProgressed, TaskReturned
+from meshinfer.schedule.stimuli import Start, Stop, TaskEnded, TaskProgressed, TaskReturned, Yield
 from meshinfer.store import MAX_ATTEMPTS, Database, TaskRow, TaskTable
 
 MEASURED = 100
@@ -44,8 +43,7 @@ Find = Callable[[ContentId], tuple[Path, Entry] | None]
 class _Running:
     """A task in the engine, as the collector thread keeps it."""
 
-    jobs: set[JobId]
-    """Who wants it."""
+    job: JobId
     run: int
     analysed: int
     detections: int
@@ -69,7 +67,7 @@ class Runner:
         self._tasks = TaskTable(db, me)
         self._driver, self._find, self._on_events, self._on_trouble = driver, find, on_events, on_trouble
         self._running: dict[TaskId, _Running] = {}
-        self._wishes: deque[Start | Stop] = deque()
+        self._wishes: deque[Start | Stop | Yield] = deque()
         self._wished = trio.Event()
         self._trio = trio.lowlevel.current_trio_token()
         self.first_inference: dict[JobId, float] = {}
@@ -80,7 +78,7 @@ class Runner:
     def load(self) -> int:
         return self._engine.load
 
-    def perform(self, effect: Start | Stop) -> None:
+    def perform(self, effect: Start | Stop | Yield) -> None:
         """Bounded by the schedule: at most its window of starts, and a stop for each job."""
         self._wishes.append(effect)
         self._wished.set()
@@ -93,8 +91,8 @@ class Runner:
             match self._wishes.popleft():
                 case Start() as start:
                     await self._start(start)
-                case Stop() as stop:
-                    await self._stop(stop)
+                case Stop() | Yield() as wish:
+                    await self._stop(wish)
 
     async def _start(self, start: Start) -> None:
         info = self._driver.state.jobs[start.job].info
@@ -106,9 +104,9 @@ class Runner:
         if ended is not None:
             self._driver.feed(TaskEnded(start.task, ended))
 
-    async def _stop(self, stop: Stop) -> None:
+    async def _stop(self, wish: Stop | Yield) -> None:
         try:
-            await trio.to_thread.run_sync(self._cancel, stop)
+            await trio.to_thread.run_sync(self._let_go, wish)
         except StoreError as e:
             self._on_trouble(str(e))  # the tasks stay "running" in the store: nobody begins them again
 
@@ -124,10 +122,6 @@ class Runner:
         """Hand the task to the engine; its outcome where there is nothing left to do."""
         task, spec = start.task, info.spec
         assert spec is not None
-        if (running := self._running.get(task)) is not None:
-            running.jobs.add(start.job)
-            row = self._tasks.link(task, start.job)
-            return None if row.state == "running" else _outcome(row)  # it may have ended this moment
         row = self._tasks.begin(task, start.job, start.entry, start.first, start.stop)
         if row.state == "done":
             return _outcome(row, reused=row.job != start.job)
@@ -140,7 +134,7 @@ class Runner:
             )
             return _outcome(row)
         path, _ = found
-        self._running[task] = _Running({start.job}, row.run, row.analysed, row.detections, row.seconds)
+        self._running[task] = _Running(start.job, row.run, row.analysed, row.detections, row.seconds)
         self._engine.submit(
             WorkItem(
                 task,
@@ -169,18 +163,14 @@ class Runner:
         except StoreError as e:
             self._give_back(task, e)
 
-    def _cancel(self, stop: Stop) -> None:
-        dropped: list[tuple[TaskId, int]] = []
-        for task in stop.tasks:
-            if (running := self._running.get(task)) is None:
-                continue
-            running.jobs.discard(stop.job)
-            if not running.jobs:
-                self._drop(task)
-                dropped.append((task, running.run))
-        self._tasks.cancel(stop.job)
-        for task, run in dropped:  # a job that is long over may still be served by what nobody works on now
-            self._tasks.release(task, run=run)
+    def _let_go(self, wish: Stop | Yield) -> None:
+        running = {task: r for task in wish.tasks if (r := self._running.get(task)) is not None}
+        for task in running:
+            self._drop(task)
+        for task, r in running.items():
+            self._tasks.release(task, run=r.run)
+        if isinstance(wish, Stop):
+            self._tasks.cancel(wish.job)
 
     def _give_back(self, task: TaskId, why: StoreError) -> None:
         self._drop(task)
@@ -192,7 +182,7 @@ class Runner:
         if running is None:
             return
         if batch.started:
-            self._note_start(running.jobs)
+            self._note_start(running.job)
         running.analysed += batch.analysed_frames
         running.seconds += batch.seconds
         try:
@@ -216,11 +206,10 @@ class Runner:
             self._drop(batch.task)
         self._trio.run_sync_soon(self._tell, batch.task, events, running.analysed, running.detections, outcome)
 
-    def _note_start(self, jobs: Iterable[JobId]) -> None:
-        for job in tuple(jobs):
-            if len(self.first_inference) >= MEASURED:
-                self.first_inference.pop(next(iter(self.first_inference)), None)
-            self.first_inference.setdefault(job, time.monotonic())
+    def _note_start(self, job: JobId) -> None:
+        if len(self.first_inference) >= MEASURED:
+            self.first_inference.pop(next(iter(self.first_inference)), None)
+        self.first_inference.setdefault(job, time.monotonic())
 
     def _finish(self, batch: Batch, running: _Running) -> Outcome:
         error: TaskError | None = batch.error

@@ -126,4 +126,11 @@ class Stop(Struct, frozen=True):
     tasks: tuple[TaskId, ...]
 
 
-Effect = State | Start | Stop
+class Yield(Struct, frozen=True):
+    """Somebody else has these tasks: let go of them. They are pending, not cancelled."""
+
+    job: JobId
+    tasks: tuple[TaskId, ...]
+
+
+Effect = State | Start | Stop | Yield

@@ -106,7 +106,11 @@ class TaskTable:
                     now,
                 ),
             )
-            _link(c, task, job)
+            c.execute(
+                "INSERT INTO job_tasks (job, task) SELECT ?, id FROM tasks WHERE task = ? "
+                "ON CONFLICT DO UPDATE SET cancelled = 0",
+                (job, task),
+            )
             # Events take their place from the task, so it is fixed with the first frame.
             c.execute(
                 "UPDATE tasks SET source = ?, entry = ?, captured = ? "
@@ -122,12 +126,6 @@ class TaskTable:
             row = _get(c, task)
         self._attempted.discard(task)
         return row
-
-    def link(self, task: TaskId, job: JobId) -> TaskRow:
-        """A task that is running for another job serves `job` too."""
-        with self._db.transaction() as c:
-            _link(c, task, job)
-            return _get(c, task)
 
     def attempt(self, task: TaskId, *, run: int) -> None:
         """The work begins now: should the process not outlive it, the next one knows."""
@@ -269,14 +267,6 @@ class TaskTable:
         with self._db.reading() as c:
             rows = c.execute("SELECT * FROM task_rows WHERE state IN ('pending', 'running') ORDER BY id").fetchall()
         return [_row(row) for row in rows]
-
-
-def _link(c: sqlite3.Connection, task: TaskId, job: JobId) -> None:
-    c.execute(
-        "INSERT INTO job_tasks (job, task) SELECT ?, id FROM tasks WHERE task = ? "
-        "ON CONFLICT DO UPDATE SET cancelled = 0",
-        (job, task),
-    )
 
 
 def _row(columns: tuple[Any, ...]) -> TaskRow:

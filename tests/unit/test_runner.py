@@ -1,7 +1,7 @@
 """Between schedule, engine and store, with a real engine, store and model; the scheduler is the test. The promises:
 
 1. A span's results and outcome are stored, then told; what is done for one job is done for every equal one, told once.
-2. A task that serves two jobs stops when neither wants it.
+2. What is let go of stops, tells nothing more, and can be gone on with, for another job too.
 3. A task that ends its process three times without getting further is not run again, and takes no other with it.
 """
 
@@ -24,7 +24,7 @@ from meshinfer.model.ids import ContentId, JobId, ModelDigest, PeerId, TaskId
 from meshinfer.model.job import Detect, JobOrder, JobSpec, job_id, pack_spec, read_order
 from meshinfer.node.driver import Driver
 from meshinfer.node.runner import Runner
-from meshinfer.schedule.stimuli import Start, Stimulus, Stop, TaskEnded, TaskReturned
+from meshinfer.schedule.stimuli import Start, Stimulus, Stop, TaskEnded, TaskReturned, Yield
 from meshinfer.store import Database, EventLog, TaskTable
 from tests.unit.footage import write_video
 from tests.unit.test_engine import Gate
@@ -167,32 +167,24 @@ async def test_an_equal_job_finds_it_done(process: Process) -> None:
         assert [o.reused for o in await shell.ended(span(0))] == [False], "its own work, told again after a restart"
 
 
-async def test_what_two_jobs_want_runs_once_and_until_neither_wants_it(process: Process, detector: Detector) -> None:
+@pytest.mark.parametrize("wish", [Stop, Yield])
+async def test_what_is_let_go_of_stops_and_can_go_on(
+    process: Process, detector: Detector, wish: type[Stop] | type[Yield]
+) -> None:
     gate = Gate(detector)
-    tasks = (span(0).task,)
     async with process(by=gate) as shell:
         shell.runner.perform(span(0))
         await shell.until(lambda: gate.entered.acquire(blocking=False))
-        shell.runner.perform(span(0, TWO))
-        shell.runner.perform(Stop(ONE, tasks))
-        shell.runner.perform(span(1))  # performed in order: with its end the stop is over
-        await shell.until(lambda: shell.runner.load == 2)
-        gate.open.set()
-        (outcome, _) = await shell.ended(span(0), span(1))
-        assert outcome.done
-        assert len(TaskTable(shell.db, ME).of_job(TWO)) == 1
-        assert [e.frame for e in EventLog(shell.db, ME).of_tasks(TWO, limit=99)] == list(range(20))
-    gate = Gate(detector)
-    async with process(by=gate) as shell:
-        shell.runner.perform(span(2))
-        await shell.until(lambda: gate.entered.acquire(blocking=False))
-        shell.runner.perform(span(2, TWO))
-        shell.runner.perform(Stop(ONE, (span(2).task,)))
-        shell.runner.perform(Stop(TWO, (span(2).task,)))
+        shell.runner.perform(wish(ONE, (span(0).task, span(1).task)))
         await shell.until(lambda: shell.runner.load == 0)
+        tasks = TaskTable(shell.db, ME)
+        state = "cancelled" if wish is Stop else "pending"
+        await shell.until(lambda: [(r.state, r.attempts) for r in tasks.of_job(ONE)] == [(state, 0)])
         gate.open.set()
-        await shell.until(lambda: TaskTable(shell.db, ME).of_job(TWO)[-1].state == "cancelled")
-    assert shell.outcomes() == []
+        shell.runner.perform(span(0, TWO))
+        (outcome,) = await shell.ended(span(0))
+        assert (outcome.done, outcome.attempt, outcome.reused) == (True, 2, False)
+        assert [e.frame for e in shell.events] == list(range(20))
 
 
 async def test_a_cancelled_job_s_beginning_is_gone_on_with(process: Process, detector: Detector) -> None:
