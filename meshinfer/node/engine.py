@@ -39,8 +39,9 @@ _FRAMES_PER_WORKER = 2
 """Decoded frames that wait: enough to never starve a worker; a 4K frame is 25 MB."""
 _WINDOW_PER_WORKER = 16
 """Frames between decoder and sink, decoded or computed: what one slow frame may hold up."""
-IDLE = 2.0
-"""Seconds without work after which the videos that were read last are closed."""
+IDLE = 60.0
+"""Seconds without work after which the videos that were read last are closed. Work that moves to another peer may come
+back, and the way to the middle of a long video is long."""
 _MAX_MESSAGE = 400
 """Characters of an error: what records carry of it is bounded."""
 _WORKERS_KEPT = 4

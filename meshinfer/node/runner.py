@@ -147,6 +147,7 @@ class Runner:
                 row.next_frame,
                 start.stop,
                 row.analysed,
+                row.run,
                 start.job,
                 alone=row.attempts > 0,
             )
@@ -179,7 +180,7 @@ class Runner:
     def _sink(self, batch: Batch) -> None:
         """In the collector thread: store first, tell afterwards."""
         running = self._running.get(batch.task)
-        if running is None:
+        if running is None or running.run != batch.run:
             return
         if batch.started:
             self._note_start(running.job)

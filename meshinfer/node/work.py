@@ -36,6 +36,8 @@ class WorkItem:
     """The first frame after its span; None: it goes to the end of the file."""
     analysed: int = 0
     """Frames analysed before `first`: they count towards `limits.frames`."""
+    run: int = 0
+    """Number of the submission: the task may have been here before, and what is left of that be under way."""
     job: str = ""
     """Tasks of several jobs take turns."""
     alone: bool = False
@@ -55,6 +57,7 @@ class Batch:
     """News of one task. Counts are of this batch alone: add them up."""
 
     task: TaskId
+    run: int
     results: tuple[FrameResult, ...]
     """Frames with detections, in order."""
     next_frame: int
@@ -159,6 +162,7 @@ class Run:
         error = self._error or (self._end.error if self._end and self.is_over else None)
         batch = Batch(
             task=self.item.task,
+            run=self.item.run,
             results=tuple(self._results),
             next_frame=self._next_frame,
             analysed_frames=self.analysed,

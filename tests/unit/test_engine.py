@@ -272,11 +272,12 @@ def test_a_cancelled_task_is_heard_of_no_more(detector: Detector, sink: Sink, it
         engine.cancel(A)
         engine.cancel(TaskId("unknown"))
         assert engine.load == 1
-        engine.submit(item(A, first=80))  # the same task again, while the old frames are still inside
+        engine.submit(item(A, first=80, run=2))  # the same task again, while the old frames are still inside
         gate.open.set()
         sink.finish(A, B)
     assert [r.frame for r in sink.results(B)] == list(range(FRAMES))
     assert [r.frame for r in sink.results(A)] == list(range(80, FRAMES))
+    assert {b.run for b in sink.of(A) if b.analysed_frames} == {2}
 
 
 def test_jobs_take_turns(detector: Detector, sink: Sink, item: Make) -> None:
