@@ -53,8 +53,8 @@ def cut(spec: JobSpec, entry: Entry) -> Cut:
     if spec.sample.fps is not None:
         stride = max(1.0, fps / spec.sample.fps)
     length = math.ceil(max(SPAN_SECONDS * fps, FEWEST_SAMPLED * stride, entry.frames / MAX_SPANS))
-    spans = math.ceil(entry.frames / length)
-    return WHOLE if spans == 1 else Cut(spans, length)
+    spans = (entry.frames + length // 2) // length  # the last has half a length at least, and less than one and a half
+    return WHOLE if spans <= 1 else Cut(spans, length)
 
 
 def frames_expected(spec: JobSpec, entry: Entry, first: int = 0, stop: int | None = None) -> int:

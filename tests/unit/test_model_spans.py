@@ -60,6 +60,8 @@ def test_spans_are_worth_their_while(sample: Sample, entry: Entry) -> None:
     assert made.length >= SPAN_SECONDS * fps
     stride = max(1.0, fps / sample.fps) if sample.fps else 1 if sample.every == "frame" else sample.every
     assert made.length / stride >= FEWEST_SAMPLED - 1e-6
+    last = entry.frames - made.bounds(made.spans - 1)[0]
+    assert (made.length - 1) / 2 <= last < 1.5 * made.length
 
 
 @given(SAMPLES, VIDEOS)
@@ -91,9 +93,10 @@ def test_what_is_expected_is_what_sampling_takes(sample: Sample, frames: int, fp
     ("entry", "spec", "expected"),
     [
         (video(90_000), {}, Cut(120, 750)),
-        (video(90_001), {}, Cut(121, 750)),
-        (video(750), {}, WHOLE),
-        (video(751), {}, Cut(2, 750)),
+        (video(90_374), {}, Cut(120, 750)),  # no span of next to nothing at the end
+        (video(90_375), {}, Cut(121, 750)),
+        (video(1124), {}, WHOLE),
+        (video(1125), {}, Cut(2, 750)),
         (video(90_000, 0.0), {}, Cut(120, 750)),  # no rate: the usual one
         (video(0), {}, WHOLE),
         (video(90_000), {"sample": Sample(fps=2)}, Cut(113, 800)),  # 64 frames at 2 a second
