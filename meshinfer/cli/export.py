@@ -1,7 +1,7 @@
 """The folder that `meshinfer results` writes: whole or not at all, and never over what somebody else put there.
 
 DIR/PEER/detections.jsonl     what that peer found, one frame a line
-DIR/detections.jsonl          all peers, sorted, each frame of a task once
+DIR/detections.jsonl          all peers, sorted, each frame of a task once, a file under one name
 DIR/coco.json                 the same for tools: images, annotations (xywh), categories
 DIR/annotated/*.jpg           with --annotate, from peers that let pixels leave
 DIR/summary.json              the job, its peers, what is missing, and the names of all the above
@@ -22,11 +22,11 @@ from typing import Any, BinaryIO
 
 import msgspec
 
-from meshinfer.cli.spool import Owners, Row, Spool, encode_row, read_row
+from meshinfer.cli.spool import Owners, Places, Row, encode_row, in_order, read_row, read_rows
 from meshinfer.errors import ConfigError, MeshInferError
 
 MADE_BY = "meshinfer results"
-_RESERVED = {"annotated", "detections.jsonl", "coco.json", "summary.json", ".spool"}
+_RESERVED = {"annotated", "detections.jsonl", "coco.json", "summary.json"}
 
 
 class Export:
@@ -35,7 +35,7 @@ class Export:
     def __init__(self, folder: Path, *, force: bool = False, pictures: int = 64) -> None:
         self._folder, self._wanted = folder, pictures
         self._old = _check_target(folder, force)
-        self._owners = Owners()
+        self._owners, self._places = Owners(), Places()
         self._names: dict[str, str] = {}
         self._labels: set[str] = set()
         self._file: tuple[str, BinaryIO] | None = None
@@ -49,10 +49,8 @@ class Export:
         except OSError as e:
             raise ConfigError(f"{self._folder}: cannot be written: {e.strerror}; give another folder with -d") from None
         self._new = self._work / "new"
-        runs = self._work / "runs"
         self._new.mkdir()
-        runs.mkdir()
-        self._spool = Spool(runs)
+        (self._work / "runs").mkdir()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
@@ -76,8 +74,8 @@ class Export:
     def event(self, event: object) -> None:
         row = read_row(event)
         self._owners.event(row)
+        self._places.event(row)
         self._labels.update(d.label for d in row.detections)
-        self._spool.add(row)
         self._names[row.peer] = row.peer_name
         self._open(row.peer).write(encode_row(row))
 
@@ -99,7 +97,9 @@ class Export:
         """Merge, put everything in its place; gives the counts of frames with detections, and of detections."""
         self._close()
         names = self._name_folders((answer.get("job") or {}).get("peers") or ())
-        counts = _write_merged(self._new, self._owners.unique(self._spool), sorted(self._labels))
+        files = [self._new / name / "detections.jsonl" for name in names.values()]
+        rows = in_order((self._places(row) for file in files for row in read_rows(file)), self._work / "runs")
+        counts = _write_merged(self._new, self._owners.unique(rows), sorted(self._labels))
         summary = {
             "made_by": MADE_BY,
             **{key: answer.get(key) for key in ("partial", "missing", "pixels_refused", "digest")},

@@ -64,7 +64,8 @@ class Progress:
         tasks = view.get("tasks") or {}
         if not tasks.get("total"):
             return "nobody has taken it up yet"
-        done = f"{tasks.get('done', 0)}/{tasks.get('total', 0)} files"
+        done = f"{tasks.get('done', 0)}/{tasks.get('total', 0)} tasks"
+        done += f" ({tasks['reused']} done before)" if tasks.get("reused") else ""
         failed = f", {tasks['failed']} failed" if tasks.get("failed") else ""
         return f"{done}{failed}, {_frames(view)}, {count(int(view.get('detections', 0)), 'detection')}"
 
@@ -86,7 +87,7 @@ class Progress:
             speed = f"{float(peer.get('fps') or 0):.1f} frames/s" if peer.get("running") else "done"
             lines.add_row(
                 Text("  " + who(peer), "" if peer.get("connected", True) else "red"),
-                Text(f"{peer.get('done', 0)}/{peer.get('tasks', 0)} files"),
+                Text(f"{peer.get('done', 0)}/{peer.get('tasks', 0)} tasks"),
                 Text(_frames(peer)),
                 Text(speed if peer.get("connected", True) else "not connected"),
                 Text(count(int(peer.get("detections", 0)), "detection")),

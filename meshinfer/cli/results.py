@@ -91,7 +91,7 @@ def _outcome(session: Session, node: Path, answer: dict[str, Any]) -> int:
         ]
         names = {str(p.get("peer")): who(p) for p in (*missing, *away)}
         reasons = [f"not heard from {', '.join(names.values())}"] if names else []
-        reasons += [f"{unfinished} of {count(tasks['total'], 'file')} not done{ended}"] if unfinished else []
+        reasons += [f"{unfinished} of {count(tasks['total'], 'task')} not done{ended}"] if unfinished else []
         again = "" if ended else "; run it again later, it replaces what it wrote"
         session.out.note(f"PARTIAL: {'; '.join(reasons) or 'the job goes on'}{again}")
         return 4

@@ -23,6 +23,7 @@ from meshinfer.cli.follow import follow_options
     type=click.Choice(["once", "every"]),
     help="Footage that several hold: once in all, or on every holder [once].",
 )
+@click.option("--fresh", is_flag=True, help="Do all of it anew, even what an equal job has done before.")
 @click.option("--name", metavar="NAME", help="What people call the job.")
 @click.option("--expires", metavar="SPAN", help="After this no holder starts with it: 30m, 24h, 7d [24h].")
 @follow_options
@@ -57,6 +58,6 @@ def run(
     if given["min_score"] is not None:
         raw.setdefault("detect", {})["min_score"] = given["min_score"]
     raw["sample"] = {key: given[key] for key in ("every", "fps") if given[key] is not None}
-    raw |= {key: given[key] for key in ("scope", "expires") if given[key]}
+    raw |= {key: given[key] for key in ("scope", "expires", "fresh") if given[key]}
     spec = plain_spec(read_spec(raw, where="run"))
     return send(session, spec, follow=follow, dry_run=dry_run, timeout=timeout, bootstrap=bootstrap)

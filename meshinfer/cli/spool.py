@@ -43,19 +43,21 @@ class Row(Struct):
 
 
 class Key(NamedTuple):
-    """The order of the merged file: by capture time where it is known, then by source, entry and frame."""
+    """The order of the merged file: by capture time where it is known, then by file and frame."""
 
     unknown: bool
     wall: float
     source: str
     entry: str
+    content: str
+    """Two peers may each have a file of this name."""
     frame: int
     peer: str
     task: str
 
 
 def key_of(row: Row) -> Key:
-    return Key(row.wall is None, row.wall or 0.0, row.source, row.entry, row.frame, row.peer, row.task)
+    return Key(row.wall is None, row.wall or 0.0, row.source, row.entry, row.content, row.frame, row.peer, row.task)
 
 
 def read_row(event: object) -> Row:
@@ -70,35 +72,46 @@ def encode_row(row: Row) -> bytes:
     return msgspec.json.encode(row) + b"\n"
 
 
-class Spool:
-    """Rows in any order in, in the order of `Key` out. Keeps its runs in `folder`."""
-
-    def __init__(self, folder: Path, *, run: int = RUN) -> None:
-        self._folder, self._limit = folder, run
-        self._rows: list[Row] = []
-        self._runs: list[Path] = []
-
-    def add(self, row: Row) -> None:
-        self._rows.append(row)
-        if len(self._rows) >= self._limit:
-            path = self._folder / f"run-{len(self._runs)}"
-            with path.open("wb") as file:
-                file.writelines(encode_row(row) for row in self._sorted())
-            self._runs.append(path)
-            self._rows = []
-
-    def _sorted(self) -> list[Row]:
-        return sorted(self._rows, key=key_of)
-
-    def __iter__(self) -> Iterator[Row]:
-        return heapq.merge(*(_read(path) for path in self._runs), self._sorted(), key=key_of)
-
-
-def _read(path: Path) -> Iterator[Row]:
+def read_rows(path: Path) -> Iterator[Row]:
+    """What `encode_row` wrote."""
     decode = msgspec.json.Decoder(Row).decode
     with path.open("rb") as file:
         for line in file:
             yield decode(line)
+
+
+def in_order(rows: Iterable[Row], folder: Path, *, run: int = RUN) -> Iterator[Row]:
+    """`rows` in the order of `Key`. Keeps its runs in `folder`."""
+    runs: list[Path] = []
+    part: list[Row] = []
+    for row in rows:
+        part.append(row)
+        if len(part) >= run:
+            runs.append(folder / f"run-{len(runs)}")
+            with runs[-1].open("wb") as file:
+                file.writelines(map(encode_row, sorted(part, key=key_of)))
+            part = []
+    return heapq.merge(*map(read_rows, runs), sorted(part, key=key_of), key=key_of)
+
+
+class Places:
+    """One place for each content: peers that worked on parts of one file may have it under different names."""
+
+    def __init__(self) -> None:
+        self._of: dict[str, tuple[str, str]] = {}
+        self._start: dict[str, float] = {}
+
+    def event(self, row: Row) -> None:
+        here = (row.source, row.entry)
+        self._of[row.content] = min(here, self._of.get(row.content, here))
+        if row.wall is not None:  # it may be known from the name that the file has at one peer
+            self._start.setdefault(row.content, round(row.wall - row.t, 3))
+
+    def __call__(self, row: Row) -> Row:
+        source, entry = self._of[row.content]
+        start = self._start.get(row.content)
+        wall = row.wall if row.wall is not None or start is None else round(start + row.t, 3)
+        return msgspec.structs.replace(row, source=source, entry=entry, wall=wall)
 
 
 class Owners:

@@ -12,7 +12,7 @@ from meshinfer.cli.output import Column, Output, clean, count, short, span, who
 
 STATE_STYLES = {"running": "cyan", "done": "green", "cancelled": "yellow", "expired": "yellow", "declined": "red"}
 MAX_ERRORS = 5
-"""Failed files shown of each peer."""
+"""Failed tasks shown of each peer."""
 
 
 def show_jobs(out: Output, jobs: list[dict[str, Any]]) -> None:
@@ -23,7 +23,7 @@ def show_jobs(out: Output, jobs: list[dict[str, Any]]) -> None:
         Column("JOB", whole=True),
         Column("NAME"),
         Column("STATE", whole=True),
-        Column("FILES", "right", whole=True),
+        Column("TASKS", "right", whole=True),
         Column("FRAMES", "right", whole=True),
         Column("DETECTIONS", "right", whole=True),
         Column("FROM"),
@@ -62,12 +62,13 @@ def show_job(out: Output, job: dict[str, Any]) -> None:
         ),
         soft_wrap=True,
     )
-    files = f"{tasks.get('done', 0)} of {count(int(tasks.get('total', 0)), 'file')} done"
+    done = f"{tasks.get('done', 0)} of {count(int(tasks.get('total', 0)), 'task')} done"
+    done += f" ({tasks['reused']} of them before)" if tasks.get("reused") else ""
     unfinished = ("cancelled",) if tasks.get("cancelled") else ("running", "pending")
     rest = [f"{tasks[key]} {key}" for key in ("failed", *unfinished) if tasks.get(key)]
     found = f"{count(int(job.get('analysed', 0)), 'frame')}, {count(int(job.get('detections', 0)), 'detection')}"
     took = f", {span(job['seconds'])}" if job.get("seconds") else ""
-    out.say("; ".join([", ".join([files, *rest]), found + took]))
+    out.say("; ".join([", ".join([done, *rest]), found + took]))
     if job.get("why"):
         out.say(f"why: {job['why']}")
     _show_peers(out, job.get("peers") or [])
@@ -110,7 +111,7 @@ def _show_peers(out: Output, peers: list[dict[str, Any]]) -> None:
     if working:
         columns = [
             Column("PEER"),
-            *(Column(t, "right", whole=True) for t in ("FILES", "FRAMES", "DETECTIONS", "TIME", "FRAMES/S")),
+            *(Column(t, "right", whole=True) for t in ("TASKS", "FRAMES", "DETECTIONS", "TIME", "FRAMES/S")),
         ]
         out.table(columns, [_peer_row(p) for p in working])
     for peer in peers:
@@ -119,7 +120,7 @@ def _show_peers(out: Output, peers: list[dict[str, Any]]) -> None:
         elif peer.get("reason") and peer.get("verdict") != "declines":
             out.say(f"{who(peer)}: {peer['reason']}", "yellow")
         elif peer.get("stands_by"):
-            out.say(f"{who(peer)} stands by for {count(int(peer['stands_by']), 'file')} that others hold too", "dim")
+            out.say(f"{who(peer)} stands by for {count(int(peer['stands_by']), 'task')} that others hold too", "dim")
         _show_skipped(out, peer)
         errors = peer.get("errors") or []
         for error in errors[:MAX_ERRORS]:
@@ -165,7 +166,7 @@ def show_verdicts(session: Session, spec: dict[str, Any], answer: dict[str, Any]
     else:
         out = session.out
         out.say(f"{spec.get('name', 'job')}, model {spec.get('model')}: a dry run, nothing is published", "bold")
-        columns = [Column("PEER"), Column("VERDICT", whole=True), Column("FILES", "right", whole=True)]
+        columns = [Column("PEER"), Column("VERDICT", whole=True), Column("TASKS", "right", whole=True)]
         columns += [Column("FRAMES", "right", whole=True), Column("WHY")]
         out.table(columns, [_verdict_row(v) for v in verdicts])
         for verdict in verdicts:
@@ -182,7 +183,7 @@ def show_verdicts(session: Session, spec: dict[str, Any], answer: dict[str, Any]
 def _verdict_row(verdict: dict[str, Any]) -> list[str | Text]:
     said = str(verdict.get("verdict", "?"))
     runs, by = said == "runs", int(verdict.get("stands_by", 0))
-    reason = clean(verdict.get("reason") or "") or (f"stands by for {count(by, 'file')} more" if by else "")
+    reason = clean(verdict.get("reason") or "") or (f"stands by for {count(by, 'task')} more" if by else "")
     frames = f"{int(verdict.get('frames', 0)):,}" if verdict.get("frames") else ""
     style = "green" if runs else "dim" if said == "stands by" else "yellow"
     return [who(verdict), Text(clean(said), style), str(verdict.get("tasks", 0)) if runs else "", frames, reason]

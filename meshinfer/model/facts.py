@@ -128,6 +128,8 @@ class Outcome(Struct, frozen=True, array_like=True):
     """Why frames the container promised are missing, where some are."""
     epoch: Epoch = 0
     """Of the claim under which it ran."""
+    reused: bool = False
+    """It had been done for an equal job before this one asked."""
 
 
 class Outcomes(Struct, frozen=True):

@@ -53,8 +53,8 @@ def cut(spec: JobSpec, entry: Entry) -> Cut:
     if spec.sample.fps is not None:
         stride = max(1.0, fps / spec.sample.fps)
     length = math.ceil(max(SPAN_SECONDS * fps, FEWEST_SAMPLED * stride, entry.frames / MAX_SPANS))
-    spans = math.ceil(entry.frames / length)
-    return WHOLE if spans == 1 else Cut(spans, length)
+    spans = (entry.frames + length // 2) // length  # the last has half a length at least, and less than one and a half
+    return WHOLE if spans <= 1 else Cut(spans, length)
 
 
 def frames_expected(spec: JobSpec, entry: Entry, first: int = 0, stop: int | None = None) -> int:
@@ -65,8 +65,9 @@ def frames_expected(spec: JobSpec, entry: Entry, first: int = 0, stop: int | Non
 
 
 def _sampled_before(spec: JobSpec, entry: Entry, frame: int) -> int:
-    if spec.sample.fps is not None and entry.fps > 0:
-        return min(frame, math.ceil(frame / entry.fps * spec.sample.fps))
+    """As `media/sampling.py` picks them of frames that come at even intervals."""
+    if frame and spec.sample.fps is not None and entry.fps > 0:
+        return min(frame, math.floor((frame - 1) / entry.fps * spec.sample.fps + 1e-6) + 1)
     if spec.sample.every != "frame":
         return -(-frame // spec.sample.every)
     return frame

@@ -172,14 +172,23 @@ class Calls:
         node = self._node
         ago, cursor = _since(args.get("since"))
         labels = args.get("label") or []
+        job = self._follower.find(str(args["job"])) if args.get("job") else None
         wanted = Filter(
-            job=self._follower.find(args["job"]).id if args.get("job") else None,
+            job=None if job is None else job.id,
             labels=tuple(labels if isinstance(labels, list) else [labels]),
             min_score=_number(args, "min_score"),
             source=args.get("source") or None,
             peer=args.get("peer") or None,
         )
-        subscription = Subscription(node.mesh, node.hub, node.archive, wanted=wanted, ago=ago, cursor=cursor)
+        subscription = Subscription(
+            node.mesh,
+            node.hub,
+            node.archive,
+            wanted=wanted,
+            ago=ago,
+            cursor=cursor,
+            serves=lambda task: job is not None and bool(job.holders(task)),
+        )
         async with trio.open_nursery() as nursery:
             nursery.start_soon(subscription.serve)
             async with closing(subscription.items()) as items:

@@ -3,8 +3,9 @@
     submit -> [items] -> decode thread -> [frames] -> a worker per core -> [outcomes] -> collector thread -> sink
 
 Every arrow is bounded: the decoder waits for the workers, the workers for the collector, the collector for the sink.
-Tasks follow each other without a gap: while the last frames of one are computed, the next is being decoded. What the
-collector hands over is always a contiguous prefix of a task's frames, so it can be resumed at `Batch.next_frame`.
+Tasks follow each other without a gap: while the last frames of one are computed, the next is being decoded, from where
+the last one of the same file ended. Jobs take turns, a task each. What the collector hands over is always a contiguous
+prefix of a task's frames, so it can be resumed at `Batch.next_frame`.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from typing import NamedTuple
 
 from meshinfer.detect.detector import Detector, Worker
 from meshinfer.errors import MediaError, MeshInferError, ModelError
-from meshinfer.media.frames import Frame, open_frames
+from meshinfer.media.frames import Frame, Videos, open_frames
 from meshinfer.model.detection import FrameResult
 from meshinfer.model.ids import ModelDigest, TaskId
 from meshinfer.model.job import Detect
@@ -38,6 +39,9 @@ _FRAMES_PER_WORKER = 2
 """Decoded frames that wait: enough to never starve a worker; a 4K frame is 25 MB."""
 _WINDOW_PER_WORKER = 16
 """Frames between decoder and sink, decoded or computed: what one slow frame may hold up."""
+IDLE = 60.0
+"""Seconds without work after which the videos that were read last are closed. Work that moves to another peer may come
+back, and the way to the middle of a long video is long."""
 _MAX_MESSAGE = 400
 """Characters of an error: what records carry of it is bounded."""
 _WORKERS_KEPT = 4
@@ -47,9 +51,10 @@ _log = logging.getLogger(__name__)
 
 
 class Engine:
-    """Runs tasks in the order of submission. `submit`, `cancel` and `load` never block; `close` does, within bounds.
+    """Runs the tasks of each job in the order of submission. `submit`, `cancel` and `load` never block.
 
-    It must be closed before the process ends: the runtime aborts when threads are still inside of it.
+    It must be closed before the process ends: the runtime aborts when threads are still inside of it. `close` blocks,
+    within bounds.
     """
 
     def __init__(
@@ -57,19 +62,24 @@ class Engine:
         detector_for: Callable[[ModelDigest], Detector],
         sink: Callable[[Batch], None],
         workers: int | None = None,
+        *,
+        on_begin: Callable[[TaskId], None] = lambda _: None,
     ) -> None:
         """`detector_for` runs in the decode thread, `sink` in the collector's; both may block and raise MeshInferError.
 
-        A sink that raises fails the batch's task as a host error, of which it is told once more.
+        `on_begin` is called in the decode thread before anything of a task is touched; it may cancel it. A sink that
+        raises fails the batch's task as a host error, of which it is told once more.
         """
         count = workers or os.cpu_count() or 1
-        self._detector_for, self._sink = detector_for, sink
-        self._items: deque[Run] = deque()
+        self._detector_for, self._sink, self._on_begin = detector_for, sink, on_begin
+        self._queues: dict[str, deque[Run]] = {}
+        """What waits of each job; the job whose turn it is comes first."""
         self._runs: dict[TaskId, Run] = {}
         self._changed = threading.Condition()
         self._closing = False
         self._frames: Queue[_Work | None] = Queue(_FRAMES_PER_WORKER * count)
-        self._window = threading.Semaphore(_WINDOW_PER_WORKER * count)
+        self._window_size = _WINDOW_PER_WORKER * count
+        self._window = threading.Semaphore(self._window_size)
         self._outcomes: SimpleQueue[_Outcome | None] = SimpleQueue()  # bounded by the window
         self._threads = [
             threading.Thread(target=self._decode_all, name="engine-decode", daemon=True),
@@ -100,7 +110,7 @@ class Engine:
             if len(self._runs) >= MAX_ITEMS or self._closing:
                 raise ValueError("the engine takes no more tasks now")
             run = self._runs[item.task] = Run(item)
-            self._items.append(run)
+            self._queues.setdefault(item.job, deque()).append(run)
             self._changed.notify()
 
     def cancel(self, task: TaskId) -> None:
@@ -125,32 +135,61 @@ class Engine:
     # decode thread
 
     def _decode_all(self) -> None:
-        while (run := self._next_run()) is not None:
+        videos = Videos()
+        alone = False
+        while (run := self._next_run(videos)) is not None:
+            if alone or run.item.alone:
+                self._drain()
+            alone = run.item.alone
             end = End()
             try:
-                for frame in self._frames_of(run, end):
+                for frame in self._frames_of(run, end, videos):
                     self._window.acquire()
                     self._frames.put(_Work(run, end.count, frame))
                     end.count += 1
             except Exception as e:  # noqa: BLE001 - a bug must cost one task, not the peer; _explain logs what is not ours
                 end.error = _explain(e)
             self._outcomes.put(_Outcome(run, end.count, end))
+        videos.close()
         for _ in self._threads[1:-1]:
             self._frames.put(None)
 
-    def _next_run(self) -> Run | None:
+    def _next_run(self, videos: Videos) -> Run | None:
         with self._changed:
             while not self._closing:
-                while self._items:
-                    if not (run := self._items.popleft()).dropped:
-                        return run
-                self._changed.wait()
+                if (run := self._turn()) is not None:
+                    return run
+                if not self._changed.wait(IDLE if videos else None):
+                    videos.close()
             return None
 
-    def _frames_of(self, run: Run, end: End) -> Iterator[Frame | None]:
+    def _turn(self) -> Run | None:
+        """The next task of the job whose turn it is."""
+        while self._queues:
+            job = next(iter(self._queues))
+            queue = self._queues.pop(job)
+            run = queue.popleft()
+            while run.dropped and queue:
+                run = queue.popleft()
+            if queue:
+                self._queues[job] = queue  # the last in turn
+            if not run.dropped:
+                return run
+        return None
+
+    def _drain(self) -> None:
+        """Wait until no frame is on its way."""
+        for _ in range(self._window_size):
+            self._window.acquire()
+        self._window.release(self._window_size)
+
+    def _frames_of(self, run: Run, end: End, videos: Videos) -> Iterator[Frame | None]:
         """The frames to analyse; None for an image: its worker reads it, so that images are decoded by all cores."""
         item = run.item
-        run.since = began = time.monotonic()
+        self._on_begin(item.task)
+        if run.dropped:
+            return
+        run.since = time.monotonic()
         run.detector = self._detector_for(item.model)
         if wrong := run.detector.unknown_classes(item.detect.classes):
             raise ModelError(wrong)
@@ -158,18 +197,19 @@ class Engine:
         if left is not None and left <= 0:
             return
         if item.kind == "image":
-            if item.start == 0:
+            if item.first == 0:
                 yield None
             return
         seconds = item.limits.seconds or math.inf
+        began = math.inf  # what lies before the span is no work on it
+
+        def halt() -> bool:
+            return run.dropped or time.monotonic() - began > seconds
+
         with open_frames(
-            item.path,
-            item.kind,
-            item.sample,
-            item.start,
-            left,
-            stop=lambda: run.dropped or time.monotonic() - began > seconds,
+            item.path, item.kind, item.sample, item.first, item.stop, most=left, halt=halt, videos=videos
         ) as frames:
+            began = time.monotonic()
             yield from frames
             end.notice = frames.truncated
         if time.monotonic() - began > seconds:

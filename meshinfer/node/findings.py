@@ -14,14 +14,14 @@ import trio
 from meshinfer.errors import MediaError, ProtocolError
 from meshinfer.media.catalog import Catalog
 from meshinfer.media.draw import annotate
-from meshinfer.media.frames import read_frame
+from meshinfer.media.frames import Videos, read_frame
 from meshinfer.mesh.api import Mesh, Stream
 from meshinfer.model.catalog import Entry
 from meshinfer.model.detection import Event
 from meshinfer.model.ids import JobId, PeerId
 from meshinfer.node.paging import by_size, next_frame
 from meshinfer.node.replay import Found
-from meshinfer.store import EventLog, ResultKey, TaskTable, result_key
+from meshinfer.store import EventLog, ResultKey, TaskRow, TaskTable, result_key
 from meshinfer.wire.codec import encode
 from meshinfer.wire.eventpack import packs, unpack
 from meshinfer.wire.messages import (
@@ -91,16 +91,13 @@ class Findings:
 
     async def _own(self, ask: ResultsOf, *, with_pictures: bool) -> AsyncGenerator[Finding, None]:
         rows = await trio.to_thread.run_sync(self._tasks.of_job, ask.job)
-        reports = (
-            TaskReport(
-                r.task, r.source, r.entry, r.content, r.state, r.analysed, r.detections, r.digest or "",
-                (r.error or "")[:500],
-            )
-            for r in rows
-        )  # fmt: skip
-        for page in by_size(reports, most=1000):
+        for page in by_size(map(_report, rows), most=1000):
             yield Tasks(page)
-        gallery = Gallery({(r.source, r.entry): r.next_frame for r in rows if r.detections}, ask.pictures)
+        length: dict[tuple[str, str], int] = {}
+        for r in rows:
+            if r.detections:
+                length[r.source, r.entry] = max(r.next_frame, length.get((r.source, r.entry), 0))
+        gallery = Gallery(length, ask.pictures)
         after: ResultKey | None = None
         while True:
             chunk = await trio.to_thread.run_sync(self._chunk, ask.job, after)
@@ -111,23 +108,25 @@ class Findings:
             if ask.pictures and with_pictures:
                 for event in chunk:
                     gallery.offer(event)
+        videos = Videos()
         for event in gallery.picks():
-            picture = await trio.to_thread.run_sync(self._picture, event)
+            picture = await trio.to_thread.run_sync(self._picture, event, videos)
             if picture is not None:
                 yield picture
+        await trio.to_thread.run_sync(videos.close)
         yield ResultsEnd(pixels_refused=bool(ask.pictures) and not with_pictures)
 
     def _chunk(self, job: JobId, after: ResultKey | None) -> list[Event]:
         return self._events.of_tasks(job, None, after=after, limit=CHUNK)
 
-    def _picture(self, event: Event) -> Picture | None:
+    def _picture(self, event: Event, videos: Videos) -> Picture | None:
         """In a worker thread."""
         found: tuple[Path, Entry] | None = self._catalog.find(event.content)
         if found is None:
             return None
         path, entry = found
         try:
-            image = annotate(read_frame(path, entry.kind, event.frame), event.detections)
+            image = annotate(read_frame(path, entry.kind, event.frame, videos=videos), event.detections)
         except MediaError:
             return None
         for quality in (90, 75, 50, 25):
@@ -135,6 +134,11 @@ class Findings:
             if ok and jpeg.nbytes <= JPEG_BYTES:
                 return Picture(event.source, event.entry, event.frame, jpeg.tobytes())
         return None
+
+
+def _report(r: TaskRow) -> TaskReport:
+    what = (r.task, r.source, r.entry, r.content, r.state, r.analysed, r.detections)
+    return TaskReport(*what, r.digest, r.error, r.first, r.stop)
 
 
 class Gallery:

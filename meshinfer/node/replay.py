@@ -13,7 +13,7 @@ import trio
 from meshinfer.errors import ProtocolError
 from meshinfer.mesh.api import Mesh, Stream
 from meshinfer.model.detection import Event
-from meshinfer.model.ids import PeerId
+from meshinfer.model.ids import JobId, PeerId
 from meshinfer.node.paging import next_frame
 from meshinfer.store import EventLog
 from meshinfer.wire.codec import encode
@@ -49,12 +49,16 @@ class EventArchive:
         # A cursor of a store that was lost: everything since is new. No cursor at all: only the head is wanted.
         return 0 if ask.after is not None else await trio.to_thread.run_sync(self._log.head)
 
-    async def chunks(self, after: int, until: int | None = None) -> AsyncGenerator[list[Event], None]:
-        """Events after n = `after`, up to `until` or the present end of the log."""
-        head = await trio.to_thread.run_sync(self._log.head)
-        until = head if until is None else min(until, head)
+    async def chunks(
+        self, after: int, until: int | None = None, job: JobId | None = None
+    ) -> AsyncGenerator[list[Event], None]:
+        """Events after n = `after`, up to `until` or the present end of the log; of one job, or of all."""
+        if until is None:
+            until = await trio.to_thread.run_sync(self._log.head)
         while after < until:
-            chunk = await trio.to_thread.run_sync(lambda n=after: self._log.replay(n, limit=CHUNK, until=until))
+            chunk = await trio.to_thread.run_sync(
+                lambda n=after: self._log.replay(n, limit=CHUNK, job=job, until=until)
+            )
             if not chunk:
                 return
             after = chunk[-1].cursor.n
@@ -62,13 +66,23 @@ class EventArchive:
 
     async def _answer(self, stream: Stream) -> None:
         ask = read_replay(await stream.receive() or b"")
-        end = await self.start_of(ask)
-        async with aclosing(self.chunks(end, ask.until)) as chunks:
-            async for chunk in chunks:
-                end = chunk[-1].cursor.n
-                for page in packs(self.incarnation, chunk, PAGE_TARGET):
+        async with aclosing(self.pages(ask)) as pages:
+            async for found in pages:
+                if isinstance(found, Head):
+                    await stream.send(encode(found))
+                    continue
+                for page in packs(self.incarnation, found.events, PAGE_TARGET):
                     await stream.send(encode(Events(page)))
-        await stream.send(encode(Head(self.incarnation, end)))
+
+    async def pages(self, ask: Replay) -> AsyncGenerator[Found | Head, None]:
+        """What was asked for, ended by the place that it reaches to: of one job there are gaps before it."""
+        after = await self.start_of(ask)
+        head = await trio.to_thread.run_sync(self._log.head)
+        until = max(after, head if ask.until is None else min(ask.until, head))
+        async with aclosing(self.chunks(after, until, ask.job)) as chunks:
+            async for chunk in chunks:
+                yield Found(self.incarnation, tuple(chunk))
+        yield Head(self.incarnation, until)
 
 
 async def replay_from(mesh: Mesh, peer: PeerId, ask: Replay) -> AsyncGenerator[Found | Head, None]:

@@ -1,9 +1,14 @@
 """Tasks that the schedule starts become work of the engine; what the engine finds goes to the store, then to everyone.
 
-    Start -> store.begin -> engine -> (collector thread) store.commit -> (trio thread) events out, progress in
+    Start -> store.begin -> engine -> (decode thread) store.attempt
+                                   -> (collector thread) store.commit -> (trio thread) events out, progress in
 
-The store counts an attempt before the engine sees the task, and takes results and progress in one transaction:
-after a kill the task resumes at the first frame whose result was not stored.
+The store counts an attempt before the engine touches the task, and takes results and progress in one transaction:
+after a kill the task resumes at the first frame whose result was not stored. One under which the process died, with
+others or alone, runs alone the next time, so that no other is blamed; after MAX_ATTEMPTS such deaths without getting
+further it is not run again.
+
+Equal jobs have equal tasks: what is done for one is done for all. The schedule runs a task for one job at a time.
 """
 
 from __future__ import annotations
@@ -26,8 +31,8 @@ from meshinfer.model.ids import ContentId, JobId, ModelDigest, PeerId, TaskId
 from meshinfer.model.job import JobInfo
 from meshinfer.node.driver import Driver
 from meshinfer.node.engine import Batch, Engine, TaskError, WorkItem
-from meshinfer.schedule.stimuli import Start, Stop, TaskEnded, TaskProgressed, TaskReturned
-from meshinfer.store import Database, TaskRow, TaskTable
+from meshinfer.schedule.stimuli import Start, Stop, TaskEnded, TaskProgressed, TaskReturned, Yield
+from meshinfer.store import MAX_ATTEMPTS, Database, TaskRow, TaskTable
 
 MEASURED = 100
 """Jobs whose first inference is remembered."""
@@ -44,7 +49,6 @@ class _Running:
     analysed: int
     detections: int
     seconds: float
-    attempts: int
 
 
 class Runner:
@@ -64,18 +68,18 @@ class Runner:
         self._tasks = TaskTable(db, me)
         self._driver, self._find, self._on_events, self._on_trouble = driver, find, on_events, on_trouble
         self._running: dict[TaskId, _Running] = {}
-        self._wishes: deque[Start | Stop] = deque()
+        self._wishes: deque[Start | Stop | Yield] = deque()
         self._wished = trio.Event()
         self._trio = trio.lowlevel.current_trio_token()
         self.first_inference: dict[JobId, float] = {}
         """When each job's first inference began here, in seconds of the system's monotonic clock: for measuring."""
-        self._engine = Engine(detector_for, self._sink, workers)
+        self._engine = Engine(detector_for, self._sink, workers, on_begin=self._on_begin)
 
     @property
     def load(self) -> int:
         return self._engine.load
 
-    def perform(self, effect: Start | Stop) -> None:
+    def perform(self, effect: Start | Stop | Yield) -> None:
         """Bounded by the schedule: at most its window of starts, and a stop for each job."""
         self._wishes.append(effect)
         self._wished.set()
@@ -88,8 +92,8 @@ class Runner:
             match self._wishes.popleft():
                 case Start() as start:
                     await self._start(start)
-                case Stop() as stop:
-                    await self._stop(stop)
+                case Stop() | Yield() as wish:
+                    await self._stop(wish)
 
     async def _start(self, start: Start) -> None:
         info = self._driver.state.jobs[start.job].info
@@ -101,11 +105,9 @@ class Runner:
         if ended is not None:
             self._driver.feed(TaskEnded(start.task, ended))
 
-    async def _stop(self, stop: Stop) -> None:
-        for task in stop.tasks:
-            self._drop(task)
+    async def _stop(self, wish: Stop | Yield) -> None:
         try:
-            await trio.to_thread.run_sync(self._tasks.cancel, stop.job)
+            await trio.to_thread.run_sync(self._let_go, wish)
         except StoreError as e:
             self._on_trouble(str(e))  # the tasks stay "running" in the store: nobody begins them again
 
@@ -125,9 +127,11 @@ class Runner:
         """Hand the task to the engine; its outcome where there is nothing left to do."""
         task, spec = start.task, info.spec
         assert spec is not None
-        row = self._tasks.begin(task, start.job, start.entry)
+        row = self._tasks.begin(task, start.job, start.entry, start.first, start.stop)
         if row.state == "done":
-            return _outcome(row)
+            return _outcome(row, reused=row.job != start.job)
+        if row.attempts >= MAX_ATTEMPTS:
+            return _outcome(self._tasks.fail(task, "host", _poisoned(row), run=row.run))
         found = self._find(start.entry.content)
         if found is None:
             row = self._tasks.fail(
@@ -135,7 +139,7 @@ class Runner:
             )
             return _outcome(row)
         path, _ = found
-        self._running[task] = _Running(start.job, row.run, row.analysed, row.detections, row.seconds, row.attempts)
+        self._running[task] = _Running(start.job, row.run, row.analysed, row.detections, row.seconds)
         self._engine.submit(
             WorkItem(
                 task,
@@ -146,15 +150,42 @@ class Runner:
                 spec.detect,
                 spec.limits,
                 row.next_frame,
+                start.stop,
                 row.analysed,
+                row.run,
+                start.job,
+                alone=row.attempts > 0,
             )
         )
         return None
 
+    def _on_begin(self, task: TaskId) -> None:
+        """In the decode thread."""
+        running = self._running.get(task)
+        if running is None:
+            return
+        try:
+            self._tasks.attempt(task, run=running.run)
+        except StoreError as e:
+            self._give_back(task, e)
+
+    def _let_go(self, wish: Stop | Yield) -> None:
+        running = {task: r for task in wish.tasks if (r := self._running.get(task)) is not None}
+        for task in running:
+            self._drop(task)
+        for task, r in running.items():
+            self._tasks.release(task, run=r.run)
+        if isinstance(wish, Stop):
+            self._tasks.cancel(wish.job)
+
+    def _give_back(self, task: TaskId, why: StoreError) -> None:
+        self._drop(task)
+        self._trio.run_sync_soon(self._returned, task, str(why))
+
     def _sink(self, batch: Batch) -> None:
         """In the collector thread: store first, tell afterwards."""
         running = self._running.get(batch.task)
-        if running is None:
+        if running is None or running.run != batch.run:
             return
         if batch.started:
             self._note_start(running.job)
@@ -175,8 +206,7 @@ class Runner:
             running.detections += batch.detections
             outcome = self._finish(batch, running) if batch.finished else None
         except StoreError as e:
-            self._drop(batch.task)
-            self._trio.run_sync_soon(self._returned, batch.task, str(e))
+            self._give_back(batch.task, e)
             return
         if outcome is not None:
             self._drop(batch.task)
@@ -190,10 +220,10 @@ class Runner:
     def _finish(self, batch: Batch, running: _Running) -> Outcome:
         error: TaskError | None = batch.error
         if error is None:
-            row = self._tasks.finish(batch.task, run=running.run)
+            row = self._tasks.finish(batch.task, run=running.run, notice=batch.notice)
         else:
-            row = self._tasks.fail(batch.task, error.kind, error.message[:500], run=running.run)
-        return _outcome(row, notice=batch.notice)
+            row = self._tasks.fail(batch.task, error.kind, error.message, run=running.run)
+        return _outcome(row)
 
     def _drop(self, task: TaskId) -> None:
         self._running.pop(task, None)
@@ -214,7 +244,14 @@ class Runner:
         self._driver.feed(TaskReturned(task))
 
 
-def _outcome(row: TaskRow, notice: str = "") -> Outcome:
+def _poisoned(row: TaskRow) -> str:
+    return (
+        f"it ended the process {row.attempts} times at frame {row.next_frame}, and is not run here again: look for a "
+        "crash or a lack of memory in the log; a job with `fresh: true` tries anew"
+    )
+
+
+def _outcome(row: TaskRow, *, reused: bool = False) -> Outcome:
     kinds: dict[str, ErrorKind] = {"model": "model", "input": "input", "host": "host"}
     return Outcome(
         bytes.fromhex(row.task),
@@ -222,9 +259,10 @@ def _outcome(row: TaskRow, notice: str = "") -> Outcome:
         row.analysed,
         row.detections,
         round(row.seconds, 3),
-        row.digest or "",
-        row.attempts,
-        kinds.get(row.error_kind or "", "") if row.state != "done" else "",
-        (row.error or "")[:512] if row.state != "done" else "",
-        notice[:512],
+        row.digest,
+        row.run,
+        kinds.get(row.error_kind, ""),
+        row.error,
+        row.notice,
+        reused=reused,
     )

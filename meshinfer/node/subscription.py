@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 
 import msgspec
@@ -73,10 +73,16 @@ class Subscription:
         wanted: Filter,
         ago: float = 0.0,
         cursor: Cursor | None = None,
+        serves: Callable[[TaskId], bool] = lambda _: False,
     ) -> None:
-        """`ago`: begin with events recorded so many seconds ago. `cursor`: continue one origin's log after it."""
+        """`ago`: begin with events recorded so many seconds ago. `cursor`: continue one origin's log after it.
+
+        `serves`: whether a task is one of the wanted job's, though its events carry another's id: equal work is done
+        once.
+        """
         self._mesh, self._hub, self._archive = mesh, hub, archive
         self._wanted, self._ago, self._cursor = wanted, min(ago, MAX_AGO), cursor
+        self._serves = serves
         self._began = trio.current_time()
         self._passed = {store: window.last for store, window in hub.windows.items()}
         self._seen: OrderedDict[tuple[TaskId, int], StoreId] = OrderedDict()
@@ -133,9 +139,9 @@ class Subscription:
                 continue
             beyond = window.last if window is not None else 0.0
             ask = (
-                Replay(ago=self._ago + trio.current_time() - self._began)
+                Replay(ago=self._ago + trio.current_time() - self._began, job=self._wanted.job)
                 if at is None or not met
-                else Replay(after=n, incarnation=at.incarnation)
+                else Replay(after=n, incarnation=at.incarnation, job=self._wanted.job)
             )
             try:
                 async with aclosing(self._pages(peer, ask)) as pages:
@@ -196,19 +202,15 @@ class Subscription:
                 await self._hub.arrived()
 
     async def _pages(self, peer: PeerId, ask: Replay) -> AsyncGenerator[Found | Head, None]:
-        if peer != self._mesh.me:
-            async with aclosing(replay_from(self._mesh, peer, ask)) as pages:
-                async for page in pages:
-                    yield page
-            return
-        end = await self._archive.start_of(ask)
-        async with aclosing(self._archive.chunks(end)) as chunks:
-            async for chunk in chunks:
-                end = chunk[-1].cursor.n
-                yield Found(self._archive.incarnation, tuple(chunk))
-        yield Head(self._archive.incarnation, end)
+        own = peer == self._mesh.me
+        async with aclosing(self._archive.pages(ask) if own else replay_from(self._mesh, peer, ask)) as pages:
+            async for page in pages:
+                yield page
 
     async def _deliver(self, event: Event) -> None:
+        job = self._wanted.job
+        if job is not None and job != event.job and self._serves(event.task):
+            event = msgspec.structs.replace(event, job=job)
         kept = self._wanted(event)
         if kept is None:
             return

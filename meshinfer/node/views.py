@@ -86,6 +86,7 @@ def job_view(state: ScheduleState, job: JobState, now: float, verdicts: dict[Pee
             "running": p.running,
             "pending": p.pending,
             "cancelled": p.total - p.done - p.failed if p.stage == "cancelled" else 0,
+            "reused": sum(job.outcomes[task][peer].reused for task, peer in p.winners.items()),
         },
         "analysed": p.analysed,
         "frames": p.frames,

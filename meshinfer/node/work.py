@@ -30,10 +30,19 @@ class WorkItem:
     sample: Sample = field(default_factory=Sample)
     detect: Detect = field(default_factory=Detect)
     limits: Limits = field(default_factory=Limits)
-    start: int = 0
-    """The frame to resume from: the last batch's `next_frame`."""
+    first: int = 0
+    """The first frame of its span, or where to resume: the last batch's `next_frame`."""
+    stop: int | None = None
+    """The first frame after its span; None: it goes to the end of the file."""
     analysed: int = 0
-    """Frames analysed before `start`: they count towards `limits.frames`."""
+    """Frames analysed before `first`: they count towards `limits.frames`."""
+    run: int = 0
+    """Number of the submission: the task may have been here before, and what is left of that be under way."""
+    job: str = ""
+    """Tasks of several jobs take turns."""
+    alone: bool = False
+    """Nothing else is decoded or computed meanwhile, and the first frame is told of at once: if the process dies, it is
+    known of what."""
 
 
 class TaskError(NamedTuple):
@@ -48,6 +57,7 @@ class Batch:
     """News of one task. Counts are of this batch alone: add them up."""
 
     task: TaskId
+    run: int
     results: tuple[FrameResult, ...]
     """Frames with detections, in order."""
     next_frame: int
@@ -98,8 +108,9 @@ class Run:
         self._error: TaskError | None = None
         self._started: bool | None = False
         """None once it has been said."""
+        self._is_eager = item.alone
         self._clear()
-        self._next_frame = item.start
+        self._next_frame = item.first
 
     def _clear(self) -> None:
         self._results: list[FrameResult] = []
@@ -116,7 +127,7 @@ class Run:
     @property
     def flush_at(self) -> float:
         """When its news should be handed over, in monotonic seconds."""
-        if self._started or self.is_over:
+        if self._started or self.is_over or (self._is_eager and self.analysed):
             return 0.0
         return self._said_at + (FLUSH_SECONDS if self._results else PROGRESS_SECONDS)
 
@@ -151,6 +162,7 @@ class Run:
         error = self._error or (self._end.error if self._end and self.is_over else None)
         batch = Batch(
             task=self.item.task,
+            run=self.item.run,
             results=tuple(self._results),
             next_frame=self._next_frame,
             analysed_frames=self.analysed,
@@ -161,6 +173,7 @@ class Run:
             error=error,
             notice=self._end.notice if self._end and self.is_over else "",
         )
+        self._is_eager = self._is_eager and not self.analysed
         self._clear()
         self._started = None if self._started else self._started
         self.since = self._said_at = now

@@ -10,9 +10,10 @@ from meshinfer.store.files import FileTable, Known
 from meshinfer.store.heal import open_healed
 from meshinfer.store.peers import KnownPeer, PeerTable
 from meshinfer.store.records import RecordTable, Stored
-from meshinfer.store.tasks import TaskRow, TaskState, TaskTable
+from meshinfer.store.tasks import MAX_ATTEMPTS, TaskRow, TaskState, TaskTable
 
 __all__ = [
+    "MAX_ATTEMPTS",
     "Database",
     "EventLog",
     "FileTable",

@@ -28,7 +28,7 @@ from typing import Final
 from meshinfer.errors import StoreDamaged, StoreError, StoreRefused
 from meshinfer.store import incarnation
 from meshinfer.store.faults import damaged, explained
-from meshinfer.store.schema import APPLICATION_ID, SCHEMA, VERSION
+from meshinfer.store.schema import APPLICATION_ID, SCHEMA, STEPS, VERSION
 
 BUSY_SECONDS: Final = 5.0
 """How long a statement waits for another process that holds the file."""
@@ -99,7 +99,7 @@ class Database:
                 "upgrade, or use another home folder"
             )
         is_new = not version and not names
-        if not is_new and (not version or not names >= _NAMES):
+        if not is_new and (not version or (version == VERSION and not names >= _NAMES)):
             raise damaged(self.path, "tables are missing")
         with self._mapped():
             c.execute("PRAGMA journal_mode = WAL")
@@ -110,8 +110,16 @@ class Database:
             c.execute(f"PRAGMA journal_size_limit = {64 << 20}")
         if not is_new:
             self._check_pages()
+            self._upgrade(version)
             self._check_counters()
         self._take_incarnation(is_new, above)
+
+    def _upgrade(self, version: int) -> None:
+        for old in range(version, VERSION):
+            with self.transaction(durable=True) as t:
+                for statement in STEPS[old]:
+                    t.execute(statement)
+                t.execute(f"PRAGMA user_version = {old + 1}")
 
     def _check_pages(self) -> None:
         # Not by SQLite's own progress handler: before version 3.42 it is not asked while pages are checked.

@@ -7,7 +7,11 @@ from typing import Final
 APPLICATION_ID: Final = 0x6D696E66
 """In the file's header, so that a database of another program is told apart ("minf")."""
 
-VERSION: Final = 1
+VERSION: Final = 2
+
+_TASK_ROWS: Final = """CREATE VIEW task_rows AS SELECT
+    id, task, job, content, source, entry, kind, state, run, attempts, first, stop, next_frame, analysed, detections,
+    seconds, digest, notice, error_kind, error, captured, updated FROM tasks"""
 
 SCHEMA: Final = (
     "CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
@@ -28,7 +32,8 @@ SCHEMA: Final = (
         run INTEGER NOT NULL DEFAULT 0, attempts INTEGER NOT NULL DEFAULT 0, next_frame INTEGER NOT NULL DEFAULT 0,
         analysed INTEGER NOT NULL DEFAULT 0, detections INTEGER NOT NULL DEFAULT 0, seconds REAL NOT NULL DEFAULT 0,
         digest TEXT NOT NULL DEFAULT '', error_kind TEXT NOT NULL DEFAULT '', error TEXT NOT NULL DEFAULT '',
-        captured REAL, updated REAL NOT NULL)""",
+        captured REAL, updated REAL NOT NULL, first INTEGER NOT NULL DEFAULT 0, stop INTEGER,
+        notice TEXT NOT NULL DEFAULT '')""",
     "CREATE INDEX tasks_unfinished ON tasks (state) WHERE state IN ('pending', 'running')",
     # Which jobs a task serves: equal work has an equal task id, whichever job asks for it.
     """CREATE TABLE job_tasks (
@@ -42,9 +47,7 @@ SCHEMA: Final = (
         detections BLOB NOT NULL, recorded REAL NOT NULL, UNIQUE (task, frame))""",
     "CREATE INDEX events_recorded ON events (recorded)",
     # What `TaskRow` and `Event` are made of, behind the ids they are found by.
-    """CREATE VIEW task_rows AS SELECT
-        id, task, job, content, source, entry, kind, state, run, attempts, next_frame, analysed, detections, seconds,
-        digest, error_kind, error, captured, updated FROM tasks""",
+    _TASK_ROWS,
     """CREATE VIEW event_rows AS SELECT
         t.id, e.n, e.job, t.task, t.source, t.entry, t.content, e.frame, e.t, e.width, e.height,
         e.detections, t.captured FROM events e JOIN tasks t ON t.id = e.task""",
@@ -53,3 +56,17 @@ SCHEMA: Final = (
         entry BLOB, reason TEXT, PRIMARY KEY (source, name)) WITHOUT ROWID""",
     "CREATE TABLE peers (peer TEXT PRIMARY KEY, addresses TEXT NOT NULL, last_seen REAL NOT NULL) WITHOUT ROWID",
 )
+
+STEPS: Final = {
+    # Tasks were whole files, attempts all starts. What was unfinished stays as it was: its task is no part of any job
+    # as jobs are cut now.
+    1: (
+        "ALTER TABLE tasks ADD COLUMN first INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE tasks ADD COLUMN stop INTEGER",
+        "ALTER TABLE tasks ADD COLUMN notice TEXT NOT NULL DEFAULT ''",
+        "UPDATE tasks SET attempts = 0",
+        "DROP VIEW task_rows",
+        _TASK_ROWS,
+    ),
+}
+"""Version -> the statements that lead from it to the next one."""

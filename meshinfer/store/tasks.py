@@ -1,11 +1,13 @@
-"""Tasks of this peer: how far each is, how often it was started, and what it came to.
+"""Tasks of this peer: how far each is, how often it was begun in vain, and what it came to.
 
 Rules
- 1. A start is on the disk before the work begins: a task that kills its process is counted.
+ 1. A beginning is on the disk before the work begins, and is taken back once the process has outlived it: a task that
+    kills its process is counted, one that merely waits, is stopped or finds the disk full is not.
  2. Progress and the events it stands for are one transaction: whatever is interrupted resumes at a frame whose
     predecessors are all stored, and (task, frame) is unique, so a frame that is analysed again adds nothing.
  3. Each start has a number, its `run`. What comes from a run that is no longer the current one changes nothing.
  4. `done` is never undone.
+ 5. A task may serve several jobs: what is asked by job goes through `job_tasks`.
 """
 
 from __future__ import annotations
@@ -27,6 +29,10 @@ TaskState = Literal["pending", "running", "done", "failed", "cancelled"]
 
 MAX_ERROR: Final = 512
 
+MAX_ATTEMPTS: Final = 3
+"""Processes that may end under a task before it gets any further: the first may have been another task's doing or a
+kill from outside; in the others it ran alone."""
+
 _encode = msgspec.msgpack.encode
 
 
@@ -43,9 +49,13 @@ class TaskRow(NamedTuple):
     kind: Kind
     state: TaskState
     run: int
-    """Number of its last start: `commit`, `finish`, `fail` and `release` must name it."""
+    """Number of its last start: `attempt`, `commit`, `finish`, `fail` and `release` must name it."""
     attempts: int
-    """Starts that were not released: counts crashes of the process too."""
+    """Beginnings since it last got further whose process has ended, or that are under way."""
+    first: int
+    """The first frame of its span."""
+    stop: int | None
+    """The first frame after it; None: it goes to the end of the file."""
     next_frame: int
     """Where to resume: every frame before it is done with."""
     analysed: int
@@ -53,6 +63,8 @@ class TaskRow(NamedTuple):
     seconds: float
     digest: str
     """Of its outputs, once done."""
+    notice: str
+    """What the user should know of it though it is done, such as that its file was cut off."""
     error_kind: str
     error: str
     captured: float | None
@@ -65,18 +77,34 @@ class TaskTable:
     def __init__(self, db: Database, own: PeerId) -> None:
         self._db = db
         self._own = own
+        self._attempted: set[TaskId] = set()
+        """Tasks whose last beginning counts, and was in this process: as this runs, it has not ended it."""
 
-    def begin(self, task: TaskId, job: JobId, entry: Entry) -> TaskRow:
-        """Starts `task` (again) for `job`, and returns it with the frame to resume from.
+    def begin(self, task: TaskId, job: JobId, entry: Entry, first: int = 0, stop: int | None = None) -> TaskRow:
+        """Starts the task of frames [first, stop) (again) for `job`, and returns it with the frame to resume from.
 
-        One that is done is returned as it is, now a task of `job` too: there is nothing to run.
+        One that is done is returned as it is, now a task of `job` too: there is nothing to run. Events carry the job
+        that it was started for last.
         """
         now = self._db.wall()
-        with self._db.transaction(durable=True) as c:
+        with self._db.transaction() as c:
             c.execute(
-                "INSERT OR IGNORE INTO tasks (task, job, content, source, entry, kind, state, captured, updated) "
-                "VALUES (?, ?, ?, ?, ?, ?, 'pending', ?, ?)",
-                (task, job, entry.content, entry.source, entry.name, entry.kind, entry.captured, now),
+                "INSERT OR IGNORE INTO tasks "
+                "(task, job, content, source, entry, kind, state, captured, first, stop, next_frame, updated) "
+                "VALUES (?, ?, ?, ?, ?, ?, 'pending', ?, ?, ?, ?, ?)",
+                (
+                    task,
+                    job,
+                    entry.content,
+                    entry.source,
+                    entry.name,
+                    entry.kind,
+                    entry.captured,
+                    first,
+                    stop,
+                    first,
+                    now,
+                ),
             )
             c.execute(
                 "INSERT INTO job_tasks (job, task) SELECT ?, id FROM tasks WHERE task = ? "
@@ -86,15 +114,32 @@ class TaskTable:
             # Events take their place from the task, so it is fixed with the first frame.
             c.execute(
                 "UPDATE tasks SET source = ?, entry = ?, captured = ? "
-                "WHERE task = ? AND next_frame = 0 AND detections = 0 AND state != 'done'",
+                "WHERE task = ? AND next_frame = first AND detections = 0 AND state != 'done'",
                 (entry.source, entry.name, entry.captured, task),
             )
+            self._take_back(c, task)
             c.execute(
-                "UPDATE tasks SET state = 'running', job = ?, run = run + 1, attempts = attempts + 1, error_kind = '', "
-                "error = '', updated = ? WHERE task = ? AND state != 'done'",
+                "UPDATE tasks SET state = 'running', job = ?, run = run + 1, error_kind = '', error = '', updated = ? "
+                "WHERE task = ? AND state != 'done'",
                 (job, now, task),
             )
-            return _get(c, task)
+            row = _get(c, task)
+        self._attempted.discard(task)
+        return row
+
+    def attempt(self, task: TaskId, *, run: int) -> None:
+        """The work begins now: should the process not outlive it, the next one knows."""
+        with self._db.transaction(durable=True) as c:
+            counted = c.execute(
+                "UPDATE tasks SET attempts = attempts + 1 WHERE task = ? AND run = ? AND state = 'running'", (task, run)
+            ).rowcount
+        if counted:
+            self._attempted.add(task)
+
+    def _take_back(self, c: sqlite3.Connection, task: TaskId) -> None:
+        """What this process has begun has not ended it. Once it is committed, `_attempted` forgets the task."""
+        if task in self._attempted:
+            c.execute("UPDATE tasks SET attempts = max(0, attempts - 1) WHERE task = ?", (task,))
 
     def commit(
         self, task: TaskId, results: Sequence[FrameResult], *, run: int, next_frame: int, analysed: int, seconds: float
@@ -146,40 +191,45 @@ class TaskTable:
             if events:
                 c.execute("UPDATE counters SET n = ? WHERE name = 'event'", (head + len(events),))
             c.execute(
-                "UPDATE tasks SET next_frame = max(next_frame, ?), analysed = max(analysed, ?), "
-                "seconds = max(seconds, ?), detections = detections + ?, updated = ? WHERE id = ?",
+                "UPDATE tasks SET attempts = CASE WHEN ?1 > next_frame THEN 0 ELSE attempts END, "
+                "next_frame = max(next_frame, ?1), analysed = max(analysed, ?2), seconds = max(seconds, ?3), "
+                "detections = detections + ?4, updated = ?5 WHERE id = ?6",
                 (next_frame, analysed, seconds, sum(len(e.detections) for e in events), now, id_),
             )
-            return events
+        return events
 
-    def finish(self, task: TaskId, *, run: int) -> TaskRow:
+    def finish(self, task: TaskId, *, run: int, notice: str = "") -> TaskRow:
         """Done, with the digest of its outputs: equal on every peer that found the same."""
         with self._db.transaction(durable=True) as c:
             c.execute(
-                "UPDATE tasks SET state = 'done', digest = ?, updated = ? "
+                "UPDATE tasks SET state = 'done', digest = ?, notice = ?, updated = ? "
                 "WHERE task = ? AND run = ? AND state = 'running'",
-                (_digest(c, task), self._db.wall(), task, run),
+                (_digest(c, task), notice[:MAX_ERROR], self._db.wall(), task, run),
             )
-            return _get(c, task)
+            row = _get(c, task)
+        self._attempted.discard(task)
+        return row
 
     def fail(self, task: TaskId, kind: str, message: str, *, run: int) -> TaskRow:
-        with self._db.transaction() as c:
-            c.execute(
-                "UPDATE tasks SET state = 'failed', error_kind = ?, error = ?, updated = ? "
-                "WHERE task = ? AND run = ? AND state = 'running'",
-                (kind, message[:MAX_ERROR], self._db.wall(), task, run),
-            )
-            return _get(c, task)
+        return self._stop(task, run, "failed", kind, message[:MAX_ERROR])
 
     def release(self, task: TaskId, *, run: int) -> TaskRow:
-        """Stopped on purpose, to go on later: pending again, and the start is not held against it."""
+        """Stopped on purpose, to go on later: pending again."""
+        return self._stop(task, run, "pending", "", "")
+
+    def _stop(self, task: TaskId, run: int, state: TaskState, kind: str, message: str) -> TaskRow:
         with self._db.transaction() as c:
-            c.execute(
-                "UPDATE tasks SET state = 'pending', attempts = attempts - 1, updated = ? "
+            stopped = c.execute(
+                "UPDATE tasks SET state = ?, error_kind = ?, error = ?, updated = ? "
                 "WHERE task = ? AND run = ? AND state = 'running'",
-                (self._db.wall(), task, run),
-            )
-            return _get(c, task)
+                (state, kind, message, self._db.wall(), task, run),
+            ).rowcount
+            if stopped:
+                self._take_back(c, task)
+            row = _get(c, task)
+        if stopped:
+            self._attempted.discard(task)
+        return row
 
     def cancel(self, job: JobId) -> list[TaskId]:
         """Cancels what is unfinished and serves no other job; returns those tasks."""
@@ -191,7 +241,11 @@ class TaskTable:
                 "AND NOT EXISTS (SELECT 1 FROM job_tasks l WHERE l.task = tasks.id AND l.cancelled = 0) RETURNING task",
                 (self._db.wall(), job),
             ).fetchall()
-        return sorted(TaskId(task) for (task,) in rows)
+            cancelled = sorted(TaskId(task) for (task,) in rows)
+            for task in cancelled:
+                self._take_back(c, task)
+        self._attempted.difference_update(cancelled)
+        return cancelled
 
     def get(self, task: TaskId) -> TaskRow | None:
         with self._db.reading() as c:

@@ -102,6 +102,8 @@ class Replay(Struct, frozen=True, tag="replay"):
     until: Count | None = None
     incarnation: Incarnation | None = None
     """Of `after`. Another store's log has other numbers: its events are replayed from their start."""
+    job: Job | None = None
+    """Only events that serve this job, and named as its own: equal work is done once, for whichever job came first."""
 
 
 class Events(Struct, frozen=True, tag="events"):
@@ -136,6 +138,10 @@ class TaskReport(Struct, frozen=True, array_like=True):
     detections: Count
     digest: Annotated[str, Meta(max_length=32)] = ""
     error: Text = ""
+    first: Count = 0
+    """The first frame of its span."""
+    stop: Count | None = None
+    """The first frame after it; nil: to the end."""
 
 
 class Tasks(Struct, frozen=True, tag="tasks"):

@@ -14,8 +14,20 @@ import msgspec
 from meshinfer.mesh.identity import Identity
 from meshinfer.model.catalog import Entry, SourceSummary, Unreadable
 from meshinfer.model.detection import Cursor, Detection, Event
-from meshinfer.model.facts import Cancel, Claim, Fact, Manifest, ModelRef, Outcome, Outcomes, PeerFact, Skipped
-from meshinfer.model.ids import ContentId, ModelDigest, hash_of, task_id
+from meshinfer.model.facts import (
+    Cancel,
+    Claim,
+    Fact,
+    Holding,
+    Manifest,
+    ModelRef,
+    Outcome,
+    Outcomes,
+    PeerFact,
+    Running,
+    Skipped,
+)
+from meshinfer.model.ids import ContentId, ModelDigest, hash_of, task_id, unit_id
 from meshinfer.model.job import Detect, JobOrder, JobSpec, Sample, job_id, pack_spec, read_order
 from meshinfer.model.record import Record
 from meshinfer.model.selector import Selector
@@ -42,7 +54,8 @@ SPEC = JobSpec(
 )
 PACKED = pack_spec(SPEC)
 ORDER = JobOrder(job_id(PACKED, MODEL, b"noncence"), PACKED, MODEL, b"noncence", 1_700_000_000.5)
-TASK = task_id(read_order(ORDER, IDENTITY.peer_id).work, CONTENT, owner=None)
+UNIT = unit_id(read_order(ORDER, IDENTITY.peer_id).work, CONTENT, 960, owner=None)
+TASK = task_id(UNIT, 1)
 RAW = bytes.fromhex(TASK)
 
 
@@ -62,12 +75,12 @@ def records() -> dict[str, Record]:
             "cam", ("video",), {"site": "hamburg"}, 1, 0, 1024, 12.5, 1.5e9, 1.6e9, "d" * 32, sketch([CONTENT])
         ),
         "job": ORDER,
-        "manifest": Manifest(ORDER.id, 0, 1, (RAW,), 25),
-        "claim": Claim(ORDER.id, (RAW,), 12, 3, 1.25),
+        "manifest": Manifest(ORDER.id, 0, 1, (Holding(bytes.fromhex(UNIT), 3),), 150),
+        "claim": Claim(ORDER.id, (Running(RAW, 1),), 12, 3, 1.25, 2, "the disk is full"),
         "result": Outcomes(
             ORDER.id,
             (
-                Outcome(RAW, True, 25, 7, 2.5, "e" * 32),
+                Outcome(RAW, True, 25, 7, 2.5, "e" * 32, epoch=1, reused=True),
                 Outcome(bytes(16), False, 0, 0, 0.25, "", 2, "input", "cannot be read: truncated"),
             ),
         ),
@@ -98,13 +111,13 @@ def messages() -> dict[str, tuple[str, Any]]:
         "have": ("read_sync", m.Have(vector)),
         "page": ("read_sync", m.Page((m.Aged(cancel, 1.5),))),
         "complete": ("read_sync", m.Complete(vector)),
-        "replay": ("read_replay", m.Replay(after=1, incarnation=INCARNATION)),
+        "replay": ("read_replay", m.Replay(after=1, incarnation=INCARNATION, job=ORDER.id)),
         "events": ("read_events", m.Events(packed)),
         "head": ("read_events", m.Head(INCARNATION, 2)),
         "results_of": ("read_results_of", m.ResultsOf(ORDER.id, 4)),
         "tasks": (
             "read_results",
-            m.Tasks((m.TaskReport(TASK, "cam", "a.mp4", CONTENT, "done", 25, 7, "e" * 32),)),
+            m.Tasks((m.TaskReport(TASK, "cam", "a.mp4", CONTENT, "done", 25, 7, "e" * 32, first=960, stop=1920),)),
         ),
         "picture": ("read_results", m.Picture("cam", "a.mp4", 15, b"\xff\xd8\xff\xd9")),
         "end": ("read_results", m.ResultsEnd(pixels_refused=True)),

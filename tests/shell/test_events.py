@@ -15,7 +15,7 @@ from meshinfer.node import events, subscription
 from meshinfer.node.subscription import Filter, Subscription
 from meshinfer.wire.eventpack import pack
 from meshinfer.wire.messages import EventBatch, read_event_batch
-from tests.shell.support import Peer, World, found, order, subscribe, until, who
+from tests.shell.support import Peer, World, entry, found, order, subscribe, until, who
 
 
 def rough(peer: Peer, seed: int, *, lost: float = 0.3, twice: float = 0.2, late: float = 0.3) -> None:
@@ -355,6 +355,31 @@ async def test_since_a_thousand_years_is_since_ever(world: World) -> None:
     reader = subscribe(bob, ago=1e300)
     await until(lambda: reader.frames(alice) == [0])
     assert not reader.notices
+
+
+async def test_what_one_job_found_is_an_equal_job_s_too(world: World) -> None:
+    """Told once to who hears everything; to who wants the second job, as the second's: replayed, and live."""
+    alice, bob, _ = await world.three()
+    first, second = order("one"), order("two")
+    alice.find(found(9), name="another", of=order("other"))
+    alice.find(found(0), found(1), of=first)
+    alice.find(found(8), name="another", of=order("other"))
+    (row,) = alice.tasks.of_job(first.id)
+    alice.tasks.finish(row.task, run=row.run)
+    alice.tasks.begin(row.task, second.id, entry("film"))
+    other = alice.tasks.of_job(order("other").id)[0].task
+    every = subscribe(bob, ago=1000)
+    of_first = subscribe(bob, Filter(job=first.id), ago=1000)
+    of_second = [subscribe(p, Filter(job=second.id), ago=1000, serves=lambda t: t != other) for p in (alice, bob)]
+    await until(lambda: all(len(r.events) == 2 for r in (of_first, *of_second)) and len(every.events) == 4)
+    alice.find(found(7), name="another", of=order("other"))
+    alice.find(found(2), name="more", of=first)
+    await until(lambda: len(every.events) == 6)
+    await trio.sleep(10)
+    assert [(e.job, e.frame) for e in of_first.events] == [(first.id, 0), (first.id, 1), (first.id, 2)]
+    for reader in of_second:
+        assert [(e.job, e.frame) for e in reader.events] == [(second.id, 0), (second.id, 1), (second.id, 2)]
+    assert {e.job for e in every.events if e.frame < 3} == {first.id}
 
 
 async def test_two_subscribers_do_not_share_anything(world: World) -> None:

@@ -123,7 +123,7 @@ def test_a_file_that_fails_costs_its_own_task_only(place: Place, tmp_path: Path)
     job_file = tmp_path / "job.yaml"
     job_file.write_text("{name: half, model: grey, on: {kind: video}}")
     done = place.bob.cli("publish", str(job_file), "--follow", check=1)
-    assert "1 of 2 files done, 1 failed" in done.stdout
+    assert "1 of 2 tasks done, 1 failed" in done.stdout
     error = "alice failed on dock/gone.avi: gone.avi is gone: it was moved, changed or removed"
     assert error in done.stdout
     assert "Traceback" not in done.stdout + done.stderr

@@ -125,6 +125,6 @@ def test_results_without_a_holder_are_partial(start: Callable[..., Host], footag
     eventually("alice notices", lambda: alice.ask("status")["connected"] == 0)
     done = alice.cli("results", job, "-d", str(tmp_path / "out"), check=4)
     assert done.stderr.startswith("PARTIAL: not heard from bob; ")
-    assert "of 3 files not done" in done.stderr
+    assert "of 3 tasks not done" in done.stderr
     assert (tmp_path / "out" / "summary.json").exists()
     assert "not heard from: bob" in alice.cli("jobs", job, check=4).stdout

@@ -4,6 +4,8 @@
 2. A task resumed at a batch's `next_frame` gives exactly the tail.
 3. A task that fails, is cancelled or is refused by the sink costs no other task anything.
 4. Between decoder and sink there are never more frames than the window holds.
+5. The spans of a file, in any order, give together what the whole file gives.
+6. Jobs take turns, and a task that runs alone has the machine to itself.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ import pytest
 
 from meshinfer.detect.detector import Detector, Worker, load_detector
 from meshinfer.errors import ModelError, StoreError
+from meshinfer.media.frames import Videos
 from meshinfer.model.detection import Detection, FrameResult
 from meshinfer.model.ids import ModelDigest, TaskId
 from meshinfer.model.job import Detect, Limits, Sample
@@ -121,10 +124,31 @@ def test_a_resumed_task_gives_the_tail(engine: Engine, sink: Sink, item: Make, s
     whole = sink.results(A)
     for start in (1, 41, FRAMES):
         sink.batches.clear()
-        engine.submit(item(B, sample=sample, start=start))
+        engine.submit(item(B, sample=sample, first=start))
         sink.finish(B)
         assert sink.results(B) == [r for r in whole if r.frame >= start]
         assert sink.of(B)[-1].next_frame == max([start, *(r.frame + 1 for r in whole)])
+
+
+@pytest.mark.parametrize("sample", [Sample(), Sample(every=4), Sample(fps=3)])
+@pytest.mark.parametrize("order", [(0, 1, 2, 3), (3, 1, 0, 2)])
+def test_spans_give_what_the_whole_file_gives(
+    engine: Engine, sink: Sink, item: Make, sample: Sample, order: tuple[int, ...]
+) -> None:
+    engine.submit(item(A, sample=sample))
+    spans = [(0, 37), (37, 74), (74, FRAMES + 40), (FRAMES + 40, None)]  # the container promised too much
+    tasks = [TaskId(f"{n:032x}") for n in range(4)]
+    for n in order:
+        engine.submit(item(tasks[n], sample=sample, first=spans[n][0], stop=spans[n][1]))
+    sink.finish(A, *tasks)
+    assert [r for task in tasks for r in sink.results(task)] == sink.results(A)
+    assert all(sink.of(task)[-1].error is None for task in tasks)
+    assert sum(b.analysed_frames for b in sink.of(tasks[3])) == 0
+    sink.batches.clear()
+    engine.submit(item(B, sample=sample, first=50, stop=74))  # resumed in the middle
+    engine.submit(item(C, sample=sample))
+    sink.finish(B, C)
+    assert sink.results(B) == [r for r in sink.results(C) if 50 <= r.frame < 74]
 
 
 def test_frames_without_detections_count_and_are_not_sent(engine: Engine, sink: Sink, item: Make) -> None:
@@ -152,8 +176,8 @@ def test_images_and_videos_in_a_row(engine: Engine, sink: Sink, item: Make) -> N
 
 def test_limits_count_frames_from_before(engine: Engine, sink: Sink, item: Make) -> None:
     engine.submit(item(A, limits=Limits(frames=12)))
-    engine.submit(item(B, limits=Limits(frames=12), start=7, analysed=7))
-    engine.submit(item(C, limits=Limits(frames=12), start=12, analysed=12))
+    engine.submit(item(B, limits=Limits(frames=12), first=7, analysed=7))
+    engine.submit(item(C, limits=Limits(frames=12), first=12, analysed=12))
     sink.finish(A, B, C)
     assert [r.frame for r in sink.results(A)] == list(range(12))
     assert [r.frame for r in sink.results(B)] == list(range(7, 12))
@@ -248,11 +272,92 @@ def test_a_cancelled_task_is_heard_of_no_more(detector: Detector, sink: Sink, it
         engine.cancel(A)
         engine.cancel(TaskId("unknown"))
         assert engine.load == 1
-        engine.submit(item(A, start=80))  # the same task again, while the old frames are still inside
+        engine.submit(item(A, first=80, run=2))  # the same task again, while the old frames are still inside
         gate.open.set()
         sink.finish(A, B)
     assert [r.frame for r in sink.results(B)] == list(range(FRAMES))
     assert [r.frame for r in sink.results(A)] == list(range(80, FRAMES))
+    assert {b.run for b in sink.of(A) if b.analysed_frames} == {2}
+
+
+def test_jobs_take_turns(detector: Detector, sink: Sink, item: Make) -> None:
+    """However many spans of one job wait: the next task of the engine is another job's."""
+    gate, began = Gate(detector), []
+    tasks = [TaskId(f"{n:032x}") for n in range(6)]
+    with Engine(lambda _: gate, sink, workers=1, on_begin=began.append) as engine:
+        engine.submit(item(A, job="one"))  # the decoder waits in it for the worker
+        assert gate.entered.acquire(timeout=PATIENCE)
+        for n, task in enumerate(tasks[:4]):
+            engine.submit(item(task, job="one", first=10 * n, stop=10 * n + 10))
+        for n, task in enumerate(tasks[4:]):
+            engine.submit(item(task, job="two", first=10 * n, stop=10 * n + 10))
+        engine.cancel(tasks[1])
+        gate.open.set()
+        sink.finish(A, tasks[0], *tasks[2:])
+    assert began == [A, tasks[0], tasks[4], tasks[2], tasks[5], tasks[3]]
+
+
+def test_videos_are_closed_when_there_is_nothing_to_do(
+    engine: Engine, sink: Sink, item: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "IDLE", 0.01)
+    closed = threading.Event()
+    close = Videos.close
+
+    def noted(videos: Videos) -> None:
+        assert len(videos) == 1
+        close(videos)
+        closed.set()
+
+    monkeypatch.setattr(Videos, "close", noted)
+    engine.submit(item(A, stop=10))
+    sink.finish(A)
+    assert closed.wait(PATIENCE)
+    monkeypatch.undo()
+
+
+def test_alone_means_alone(detector: Detector, sink: Sink, item: Make) -> None:
+    """Nothing of another task is decoded or computed from the beginning of such a task to its last frame."""
+    on_the_way: list[tuple[TaskId, int]] = []
+    passed = 0
+
+    class Counting(Gate):
+        def worker(self, detect: Detect, max_detections: int = 300) -> Worker:
+            worker = super().worker(detect, max_detections)
+
+            def run(image: Any) -> tuple[Detection, ...]:
+                nonlocal passed
+                found = worker(image)
+                passed += 1
+                return found
+
+            return run  # type: ignore[return-value]  # as in Gate
+
+    gate = Counting(detector)
+    gate.open.set()
+    with Engine(lambda _: gate, sink, workers=1, on_begin=lambda task: on_the_way.append((task, passed))) as engine:
+        engine.submit(item(A, stop=20))
+        engine.submit(item(B, first=20, stop=40, alone=True))
+        engine.submit(item(C, first=40, stop=60))
+        sink.finish(A, B, C)
+    assert on_the_way[1:] == [(B, 20), (C, 40)]
+
+
+def test_a_task_cancelled_as_it_begins_is_not_touched(detector: Detector, sink: Sink, item: Make) -> None:
+    asked: list[ModelDigest] = []
+
+    def detector_for(digest: ModelDigest) -> Detector:
+        asked.append(digest)
+        return detector
+
+    with Engine(
+        detector_for, sink, workers=1, on_begin=lambda task: engine.cancel(task) if task == A else None
+    ) as engine:
+        engine.submit(item(A))
+        engine.submit(item(B))
+        sink.finish(B)
+    assert len(asked) == 1
+    assert sink.of(A) == []
 
 
 def test_a_task_is_submitted_once(detector: Detector, sink: Sink, item: Make, monkeypatch: pytest.MonkeyPatch) -> None:

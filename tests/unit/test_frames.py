@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,8 +19,12 @@ def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_video(tmp_path_factory.mktemp("footage") / "v.avi", 40)
 
 
-def read(path: Path, sample: Sample, start: int = 0, max_frames: int | None = None) -> list[tuple[int, float, int]]:
-    with open_frames(path, "video", sample, start, max_frames) as frames:
+Seen = list[tuple[int, float, int]]
+
+
+def read(path: Path, sample: Sample, first: int = 0, stop: int | None = None, **more: Any) -> Seen:
+    """Index, time and brightness of each."""
+    with open_frames(path, "video", sample, first, stop, **more) as frames:
         return [(f.index, round(f.t, 3), int(f.image.mean())) for f in frames]
 
 
@@ -37,19 +42,19 @@ def test_resuming_gives_the_tail(video: Path, sample: Sample, start: int) -> Non
 
 
 def test_no_more_than_asked_for(video: Path) -> None:
-    assert [f[0] for f in read(video, Sample(every=5), 7, 2)] == [10, 15]
-    assert read(video, Sample(), 0, 0) == []
+    assert [f[0] for f in read(video, Sample(every=5), 7, most=2)] == [10, 15]
+    assert read(video, Sample(), most=0) == []
 
 
 def test_stopping_ends_a_long_skip(video: Path) -> None:
     asked = 0
 
-    def stop() -> bool:
+    def halt() -> bool:
         nonlocal asked
         asked += 1
         return asked > 5
 
-    with open_frames(video, "video", Sample(), start=30, stop=stop) as frames:
+    with open_frames(video, "video", Sample(), 30, halt=halt) as frames:
         assert list(frames) == []
     assert frames.truncated == ""
 
@@ -66,7 +71,7 @@ def test_an_image_is_one_frame(tmp_path: Path) -> None:
     with open_frames(path, "image", Sample(every=7)) as frames:
         (frame,) = frames
     assert (frame.index, frame.t, frame.image.shape, str(frame.image.dtype)) == (0, 0.0, (64, 64, 3), "uint8")
-    with open_frames(path, "image", Sample(), start=1) as frames:
+    with open_frames(path, "image", Sample(), 1) as frames:
         assert list(frames) == []
 
 

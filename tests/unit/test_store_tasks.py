@@ -14,7 +14,7 @@ from meshinfer.errors import StoreError
 from meshinfer.model.catalog import Entry
 from meshinfer.model.detection import Detection, FrameResult
 from meshinfer.model.ids import ContentId, JobId, PeerId, TaskId
-from meshinfer.store import Database, EventLog, TaskRow, TaskTable, result_key
+from meshinfer.store import Database, EventLog, StoreFull, TaskRow, TaskTable, result_key
 
 OWN = PeerId("12D3KooWGatU9DVpA8qU8qkp8pYzkPqZ8AjbCdHXGKEQPPzvJQ5T")
 JOB, OTHER = JobId("a" * 16), JobId("b" * 16)
@@ -74,7 +74,7 @@ def run_through(tasks: TaskTable, i: int, frames: int, job: JobId = JOB, where: 
 
 def test_a_task_from_start_to_end(tasks: TaskTable, log: EventLog) -> None:
     row = tasks.begin(task(1), JOB, entry(captured=T0))
-    assert (row.state, row.run, row.attempts, row.next_frame) == ("running", 1, 1, 0)
+    assert (row.state, row.run, row.attempts, row.next_frame) == ("running", 1, 0, 0)
     assert tasks.unfinished() == [row]
     events = tasks.commit(row.task, [frame(0), frame(1, 0), frame(2, 3)], run=1, next_frame=3, analysed=3, seconds=0.5)
     assert events is not None
@@ -100,7 +100,7 @@ def test_an_interrupted_task_resumes_behind_what_is_stored(tmp_path: Path) -> No
     tasks = TaskTable(second, OWN)
     assert [r.task for r in tasks.unfinished()] == [row.task]
     again = tasks.begin(row.task, JOB, entry())
-    assert (again.run, again.attempts, again.next_frame, again.analysed, again.seconds) == (2, 2, 2, 2, 1.0)
+    assert (again.run, again.next_frame, again.analysed, again.seconds) == (2, 2, 2, 1.0)
     events = tasks.commit(again.task, [frame(1), frame(2)], run=2, next_frame=3, analysed=3, seconds=1.2)
     assert events is not None
     assert [(e.cursor.n, e.frame) for e in events] == [(3, 2)]
@@ -108,11 +108,94 @@ def test_an_interrupted_task_resumes_behind_what_is_stored(tmp_path: Path) -> No
     second.close()
 
 
-def test_a_released_start_is_not_counted(tasks: TaskTable) -> None:
-    row = tasks.begin(task(1), JOB, entry())
-    assert (tasks.release(row.task, run=row.run).state, tasks.release(row.task, run=row.run).attempts) == ("pending", 0)
-    again = tasks.begin(row.task, JOB, entry())
-    assert (again.run, again.attempts) == (2, 1)
+class Process:
+    """A peer's store from one start to the next `kill -9`."""
+
+    def __init__(self, path: Path) -> None:
+        self.db = Database.open(path)
+        self.tasks = TaskTable(self.db, OWN)
+
+    def starts(self, i: int, *, begins: bool = True) -> TaskRow:
+        """Attempts as the start found them; then its work begins."""
+        row = self.tasks.begin(task(i), JOB, entry(), 0, 50)
+        if begins:
+            self.tasks.attempt(row.task, run=row.run)
+        return row
+
+    def killed(self) -> Process:
+        self.db.close()
+        return Process(self.db.path)
+
+
+@pytest.fixture
+def process(tmp_path: Path) -> Process:
+    return Process(tmp_path / "attempts.db")
+
+
+def test_what_kills_its_process_is_counted(process: Process) -> None:
+    for before in range(3):
+        assert process.starts(1).attempts == before
+        assert process.starts(2, begins=False).attempts == 0, "what merely waited has no part in it"
+        process = process.killed()
+
+
+def test_getting_further_clears_a_task(process: Process) -> None:
+    process.starts(1)
+    process = process.killed()
+    row = process.starts(1)
+    process.tasks.commit(row.task, [], run=row.run, next_frame=0, analysed=0, seconds=1)
+    process = process.killed()
+    row = process.starts(1)
+    assert row.attempts == 2, "that was no progress"
+    process.tasks.commit(row.task, [], run=row.run, next_frame=1, analysed=1, seconds=1)
+    process = process.killed()
+    assert process.starts(1).attempts == 0
+
+
+@pytest.mark.parametrize("how", ["released", "failed", "returned", "cancelled"])
+def test_what_its_process_outlives_is_not_counted(process: Process, how: str) -> None:
+    process.starts(1)
+    process = process.killed()
+    row = process.starts(1)
+    assert row.attempts == 1
+    match how:
+        case "released":
+            assert process.tasks.release(row.task, run=row.run).state == "pending"
+        case "failed":
+            process.tasks.fail(row.task, "host", "no memory", run=row.run)
+        case "cancelled":
+            process.tasks.cancel(JOB)
+        case "returned":  # nothing could be written
+            assert process.starts(1).attempts == 1
+            process.starts(1, begins=False)
+    process = process.killed()
+    assert process.starts(1).attempts == 1, "only the first one counts"
+
+
+def test_a_full_disk_is_no_attempt(process: Process) -> None:
+    row = process.starts(1)
+    with process.db.reading() as c:
+        pages = c.execute("PRAGMA page_count").fetchone()[0]
+        c.execute(f"PRAGMA max_page_count = {pages}")
+    with pytest.raises(StoreFull):
+        process.tasks.commit(
+            row.task, [frame(f, 300) for f in range(99)], run=row.run, next_frame=99, analysed=9, seconds=1
+        )
+    with process.db.reading() as c:
+        c.execute("PRAGMA max_page_count = 100000")
+    assert process.starts(1, begins=False).attempts == 0
+    assert process.killed().starts(1).attempts == 0
+
+
+def test_a_span_begins_at_its_first_frame(tasks: TaskTable) -> None:
+    row = tasks.begin(task(1), JOB, entry(), 750, 1500)
+    assert (row.first, row.stop, row.next_frame) == (750, 1500, 750)
+    assert tasks.begin(task(1), OTHER, entry("b.mp4"), 750, 1500).entry == "b.mp4", "no frame of it is known yet"
+    tasks.commit(row.task, [frame(750)], run=2, next_frame=751, analysed=1, seconds=1)
+    again = tasks.begin(task(1), JOB, entry("c.mp4"), 750, 1500)
+    assert (again.entry, again.first, again.next_frame) == ("b.mp4", 750, 751)
+    assert tasks.finish(row.task, run=3, notice="cut off").notice == "cut off"
+    assert tasks.begin(task(2), JOB, entry(), 1500, None).stop is None
 
 
 def test_what_an_old_run_sends_is_ignored(tasks: TaskTable, log: EventLog) -> None:
@@ -142,7 +225,7 @@ def test_failure_keeps_its_reason_until_the_next_start(tasks: TaskTable) -> None
     assert (failed.state, failed.error_kind, len(failed.error)) == ("failed", "media", 512)
     assert tasks.unfinished() == []
     again = tasks.begin(row.task, JOB, entry())
-    assert (again.state, again.error, again.attempts) == ("running", "", 2)
+    assert (again.state, again.error, again.run) == ("running", "", 2)
 
 
 def test_a_task_never_begun(tasks: TaskTable) -> None:

@@ -26,7 +26,7 @@ def pictures(assets: Path) -> list[Image]:
         assert image is not None
         images.append(image)
     for name, every in (("one-by-one-person.mp4", 100), ("car-detection.mp4", 60)):
-        with open_frames(assets / "media" / name, "video", Sample(every=every), start=every, max_frames=4) as frames:
+        with open_frames(assets / "media" / name, "video", Sample(every=every), every, most=4) as frames:
             images += [frame.image for frame in frames]
     return images
 

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from meshinfer.cli.export import Export, safe_name
-from meshinfer.cli.spool import Owners, Spool, key_of, read_row
+from meshinfer.cli.spool import Owners, in_order, key_of, read_row
 from meshinfer.errors import ConfigError, ProtocolError
 from tests.unit.cli.conftest import ALICE, BOB, NOBODY, ScriptedNode, event, job_view
 
@@ -38,6 +38,7 @@ def lines(path: Path) -> list[dict[str, Any]]:
 
 def test_a_folder_for_each_peer_and_all_of_it_merged(node: ScriptedNode, cli: Cli, tmp_path: Path) -> None:
     at_bob = {"peer": BOB, "peer_name": "rotterdam", "task": "b" * 32, "source": "gate", "entry": "g.mp4"}
+    at_bob["content"] = "e" * 32
     node.script["results"] = [
         {"data": {"task": task(ALICE)}},
         {"data": {"event": event(frame=1)}},
@@ -100,6 +101,34 @@ def test_a_task_that_two_did_counts_once(node: ScriptedNode, cli: Cli, tmp_path:
     assert len(lines(tmp_path / "out/hamburg-1/detections.jsonl")) == 1, "what a peer found stays in its folder"
 
 
+def test_parts_of_a_file_make_one_file(node: ScriptedNode, cli: Cli, tmp_path: Path) -> None:
+    """Spans of one content from two peers, which have it under different names; and another file of that name."""
+    at_alice = {"source": "yard", "entry": "copy.mp4", "content": "c" * 32, "wall": None}
+    at_bob = {"peer": BOB, "peer_name": "rotterdam", "source": "dock", "entry": "2026.mp4", "content": "c" * 32}
+    other = event(source="dock", entry="2026.mp4", content="f" * 32, task="9" * 32, frame=3, t=0.3, wall=None)
+    a, b = "a" * 24 + "00000000", "a" * 24 + "00000001"
+    node.script["results"] = [
+        {"data": {"task": task(ALICE, a)}},
+        {"data": {"event": other}},
+        *({"data": {"event": event(**at_alice, task=a, frame=n, t=n / 10)}} for n in (1, 2)),
+        {"data": {"task": task(BOB, b)}},
+        *({"data": {"event": event(**at_bob, task=b, frame=n, t=n / 10, wall=100 + n / 10)}} for n in (12, 15)),
+        ended(),
+    ]
+    assert cli("results", "people", "-d", tmp_path / "out").exit_code == 0
+    merged = lines(tmp_path / "out/detections.jsonl")
+    assert [(e["frame"], e["entry"], e["wall"], e["peer"]) for e in merged] == [
+        (1, "2026.mp4", 100.1, ALICE),
+        (2, "2026.mp4", 100.2, ALICE),
+        (12, "2026.mp4", 101.2, BOB),
+        (15, "2026.mp4", 101.5, BOB),
+        (3, "2026.mp4", None, ALICE),
+    ]
+    images = json.loads((tmp_path / "out/coco.json").read_text())["images"]
+    assert {image["file_name"] for image in images} == {"dock/2026.mp4"}
+    assert lines(tmp_path / "out/hamburg-1/detections.jsonl")[1]["entry"] == "copy.mp4", "its own name in its folder"
+
+
 def test_partial_is_said_with_names(node: ScriptedNode, cli: Cli, tmp_path: Path) -> None:
     missing = [{"peer": BOB, "name": "rotterdam", "reason": "not connected"}]
     node.script["results"] = [{"data": {"event": event()}}, ended(partial=True, missing=missing)]
@@ -117,7 +146,7 @@ def test_what_a_cancelled_job_left_is_partial(node: ScriptedNode, cli: Cli, tmp_
     node.script["results"] = [{"data": {"event": event()}}, ended(job=job_view(state="cancelled", tasks=tasks))]
     result = cli("results", "people", "-d", tmp_path / "out")
     assert result.exit_code == 4
-    assert result.stderr == "PARTIAL: 1 of 3 files not done (it was cancelled)\n"
+    assert result.stderr == "PARTIAL: 1 of 3 tasks not done (it was cancelled)\n"
 
 
 def test_a_peer_that_is_away_with_work_to_do_is_named(node: ScriptedNode, cli: Cli, tmp_path: Path) -> None:
@@ -126,7 +155,7 @@ def test_a_peer_that_is_away_with_work_to_do_is_named(node: ScriptedNode, cli: C
     node.script["results"] = [{"data": {"event": event()}}, ended(job=view, partial=True)]
     result = cli("results", "people", "-d", tmp_path / "out")
     assert result.exit_code == 4
-    assert result.stderr.startswith("PARTIAL: not heard from rotterdam; 1 of 4 files not done; run it again")
+    assert result.stderr.startswith("PARTIAL: not heard from rotterdam; 1 of 4 tasks not done; run it again")
 
 
 def test_nothing_to_collect_is_explained(node: ScriptedNode, cli: Cli, tmp_path: Path) -> None:
@@ -238,14 +267,14 @@ def test_merged_is_the_sorted_union_without_duplicates(
     # A frame of a file has one time: of events that disagree on it, one alone can be real.
     events = list({(e["peer"], e["task"], e["frame"]): e for e in events}.values()) * 2
     shuffle.shuffle(events)
-    owners, spool = Owners(), Spool(tmp_path_factory.mktemp("runs"), run=run)
+    owners, rows, folder = Owners(), [], tmp_path_factory.mktemp("runs")
     first: dict[str, str] = {}
     for e in events:
         owners.event(row := read_row(e))
-        spool.add(row)
+        rows.append(row)
         first.setdefault(e["task"], e["peer"])
     for name, peer in done.items():
         owners.task(task(peer, name * 32))
     owner = first | {name * 32: peer for name, peer in done.items()}
     expected = {(e["task"], e["frame"]): read_row(e) for e in events if e["peer"] == owner[e["task"]]}
-    assert list(owners.unique(spool)) == sorted(expected.values(), key=key_of)
+    assert list(owners.unique(in_order(rows, folder, run=run))) == sorted(expected.values(), key=key_of)

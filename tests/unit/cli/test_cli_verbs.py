@@ -59,7 +59,7 @@ def test_follow_ends_with_a_summary(node: ScriptedNode, cli: Cli, job_file: Path
     result = cli("publish", job_file, "--follow")
     assert result.exit_code == 0
     assert "hamburg-1" in result.stdout
-    assert "4 of 4 files done" in result.stdout
+    assert "4 of 4 tasks done" in result.stdout
 
 
 @pytest.mark.parametrize(
