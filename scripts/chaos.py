@@ -147,14 +147,18 @@ class Chaos:
             for other in others:
                 crowd.cut(name, other, how)
             crowd.counts["cut off from all"] += 1
-            self._later(rng.uniform(4, 15), lambda: [crowd.heal(name, other) for other in others])
+            self._later(rng.uniform(4, 15), lambda: self._heal_all(name, others))
         elif dice < 0.85 and crowd.links.can_slow:
             crowd.links.slow(name, rng.uniform(0.02, 0.2))
             crowd.counts["slowed"] += 1
             self._later(rng.uniform(4, 15), lambda: crowd.links.slow(name, 0.0))
 
-    def _later(self, seconds: float, action: Callable[[], object]) -> None:
-        heapq.heappush(self._agenda, (time.monotonic() + seconds, next(self._number), lambda: (action(), None)[1]))
+    def _heal_all(self, name: str, others: list[str]) -> None:
+        for other in others:
+            self.crowd.heal(name, other)
+
+    def _later(self, seconds: float, action: Callable[[], None]) -> None:
+        heapq.heappush(self._agenda, (time.monotonic() + seconds, next(self._number), action))
 
     def _end_what_is_due(self) -> None:
         while self._agenda and self._agenda[0][0] <= time.monotonic():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Container
 from pathlib import Path
 from typing import NamedTuple
 
@@ -37,6 +38,12 @@ class Watch:
     def listen(self, name: str, node: Path) -> None:
         """To the peer whose control socket is at `node`, until it ends."""
         threading.Thread(target=self._listen, args=(name, node), name=f"watch {name}", daemon=True).start()
+
+    def busy(self, names: Container[str]) -> str | None:
+        """Which of these told of a task last."""
+        with self._lock:
+            last = [(at, name) for told in self._told.values() for name, at in told.items() if name in names]
+        return max(last)[1] if last else None
 
     def killed(self, name: str, at: float) -> set[str]:
         """The tasks it had in hand, which nobody else has begun."""
