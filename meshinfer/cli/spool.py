@@ -91,10 +91,10 @@ class Spool:
         return sorted(self._rows, key=key_of)
 
     def __iter__(self) -> Iterator[Row]:
-        return heapq.merge(*(_read(path) for path in self._runs), self._sorted(), key=key_of)
+        return heapq.merge(*(read_rows(path) for path in self._runs), self._sorted(), key=key_of)
 
 
-def _read(path: Path) -> Iterator[Row]:
+def read_rows(path: Path) -> Iterator[Row]:
     decode = msgspec.json.Decoder(Row).decode
     with path.open("rb") as file:
         for line in file:
