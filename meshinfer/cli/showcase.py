@@ -11,7 +11,7 @@ import msgspec
 
 from meshinfer.cli import showcase_plan
 from meshinfer.cli.client import ask
-from meshinfer.cli.output import Output, count, span
+from meshinfer.cli.output import Output, span
 from meshinfer.cli.showcase_feed import Feed
 from meshinfer.cli.showcase_footage import site_folders, videos
 from meshinfer.cli.showcase_kill import Catastrophe
@@ -50,7 +50,7 @@ def run(out: Output, *, keep: Path | None, fast: bool, kill: bool) -> int:
             if reckoning.problems:
                 place.keep_logs()
                 if not out.json:
-                    show_tables(out, reckoning, plan)
+                    show_tables(out, reckoning, plan, more)
                 return _failed(out, reckoning.problems, crew, said)
     except KeyboardInterrupt:
         out.note("stopped; every process it started has ended")
@@ -59,7 +59,7 @@ def run(out: Output, *, keep: Path | None, fast: bool, kill: bool) -> int:
         out.data({"ok": True, **said})
         return 0
     out.say()
-    show_tables(out, reckoning, plan)
+    show_tables(out, reckoning, plan, more)
     explain(out, reckoning, plan, more)
     show_files(out, more["contact_sheet"], more["detections_file"])
     if keep:
@@ -102,7 +102,7 @@ def _play(screen: Screen, place: Place, crew: Crew, plan: Plan) -> tuple[Reckoni
             catastrophe = Catastrophe(plan, crew, screen, live, frames)
             heard, summary = watch(feed, crew, live, catastrophe.event if plan.kills else lambda event: None)
         seconds = time.monotonic() - began
-        screen.step(f"done in {span(seconds)}: {count(int(summary.get('detections', 0)), 'detection')}")
+        screen.step(f"done in {span(seconds)}")
         if catastrophe.victim:
             with screen.waiting(f"{catastrophe.victim} comes back"):
                 catastrophe.revive()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -70,13 +71,12 @@ def jpeg_of(picture: dict[str, Any]) -> bytes:
         return b""
 
 
-def show_tables(out: Output, r: Reckoning, plan: Plan) -> None:
+def show_tables(out: Output, r: Reckoning, plan: Plan, more: Mapping[str, Any]) -> None:
     """By peer; where others may have done a peer's part, what was found by footage, and who ran it."""
     if plan.kills:
         _show_sites(out, r)
         out.say()
-        columns = [Column("PEER", whole=True), *(Column(title, "right", whole=True) for title in ("RAN", "SENT"))]
-        out.table(columns, [[p.name, f"{p.frames:,}" if p.frames else "–", size(p.sent_bytes)] for p in r.peers])
+        _show_fates(out, r, more)
     else:
         _show_peers(out, r)
     out.say()
@@ -126,6 +126,17 @@ def _show_sites(out: Output, r: Reckoning) -> None:
         ]
         for line in (*r.sites, total)
     ]
+    out.table(columns, rows)
+
+
+def _show_fates(out: Output, r: Reckoning, more: Mapping[str, Any]) -> None:
+    """What became of each peer, and of what it had begun."""
+    fates = dict.fromkeys((more["killed"] or [])[:1], "killed half-way, back at the end")
+    fates |= dict.fromkeys((more["killed"] or [])[1:], "published, killed half-way")
+    took = Counter(taken["by"] for taken in more["takeovers"])
+    fates |= {name: f"went on with {count(n, 'task')} of {more['killed'][0]}" for name, n in took.items()}
+    columns = [Column("PEER", whole=True), Column("RAN", "right"), Column("SENT", "right"), Column("WHAT BECAME OF IT")]
+    rows = [[p.name, f"{p.frames:,}" if p.frames else "–", size(p.sent_bytes), fates.get(p.name, "")] for p in r.peers]
     out.table(columns, rows)
 
 

@@ -17,6 +17,8 @@ from meshinfer.cli.spool import Row, read_rows
 from meshinfer.errors import TimedOut
 
 WORK_PATIENCE = 180.0
+"""Seconds for a job that takes ten, and a few more where somebody is killed."""
+
 LIVE_PATIENCE = 10.0
 """Seconds after the end of the job in which its last detections must have reached the subscriber."""
 
