@@ -60,7 +60,7 @@ def killing(*, fast: bool) -> Plan:
         },
         publisher="office",
         watcher="laptop",
-        size=Size(clips=2, seconds=36.0) if fast else Size(clips=4, seconds=40.0),
+        size=Size(clips=2, seconds=30.0) if fast else Size(clips=4, seconds=40.0),
         workers=1,
         kills=True,
     )

@@ -29,7 +29,10 @@ class Watch:
 
     def __init__(self) -> None:
         self.takeovers: list[Takeover] = []
+        self.repeated = 0
+        """Frames that were told a second time: analysed twice, by two peers or by one again."""
         self._lock = threading.Lock()
+        self._frames: dict[str, set[int]] = {}
         self._told: dict[str, dict[str, float]] = {}
         """By task: who told of it, and when last."""
         self._lost: dict[str, tuple[str, float]] = {}
@@ -57,8 +60,11 @@ class Watch:
         with self._lock:
             self._lost = {task: lost for task, lost in self._lost.items() if lost[0] != name}
 
-    def heard(self, name: str, task: str, at: float) -> None:
+    def heard(self, name: str, task: str, frame: int, at: float) -> None:
         with self._lock:
+            frames = self._frames.setdefault(task, set())
+            self.repeated += frame in frames
+            frames.add(frame)
             self._told.setdefault(task, {})[name] = at
             if task in self._lost and self._lost[task][0] != name:
                 lost, since = self._lost.pop(task)
@@ -69,8 +75,8 @@ class Watch:
             me = ask(node, "status")["peer"]
             with call(node, "subscribe", {"peer": me}, silence=None) as events:
                 for message in events:
-                    if "event" in message:
-                        self.heard(name, message["event"]["task"], time.monotonic())
+                    if event := message.get("event"):
+                        self.heard(name, event["task"], event["frame"], time.monotonic())
         except MeshInferError:
             return  # it was killed: whoever starts it again listens again
 

@@ -115,18 +115,20 @@ def test_the_comparison_bites() -> None:
 
 def test_a_takeover_is_timed_from_the_kill_and_only_while_the_peer_is_away() -> None:
     watch = Watch()
-    watch.heard("alice", "t1", 10.0)
-    watch.heard("alice", "old", 1.0)
-    watch.heard("alice", "shared", 10.0)
-    watch.heard("bob", "shared", 10.0)
+    watch.heard("alice", "t1", 0, 10.0)
+    watch.heard("alice", "old", 0, 1.0)
+    watch.heard("alice", "shared", 0, 10.0)
+    watch.heard("bob", "shared", 1, 10.0)
     assert watch.killed("alice", 10.5) == {"t1"}, "what it told of long ago, or another was at too, it had not in hand"
-    watch.heard("bob", "t1", 15.5)
-    watch.heard("bob", "t1", 16.0)
+    watch.heard("bob", "t1", 0, 15.5)
+    watch.heard("bob", "t1", 1, 16.0)
     assert [(t.lost, t.by, t.seconds) for t in watch.takeovers] == [("alice", "bob", 5.0)]
-    watch.heard("bob", "t2", 20.0)
+    assert watch.repeated == 1
+    watch.heard("bob", "t2", 0, 20.0)
+    assert watch.busy(("alice", "bob")) == "bob"
     watch.killed("bob", 20.1)
     watch.back("bob")
-    watch.heard("carol", "t2", 30.0)
+    watch.heard("carol", "t2", 1, 30.0)
     assert len(watch.takeovers) == 1
 
 
