@@ -21,11 +21,14 @@ from tests.story.peers import eventually
 SETTLE = 240.0
 """Seconds after the trouble in which everything must be as if it had never been."""
 
+NEIGHBOURS = 4
+"""Connections that a peer has at least, where there are so many others."""
+
 
 class Crowd:
     """`with Crowd(folder, held, links) as crowd`: a peer for each of `held`, by name with its files.
 
-    All are connected and know their footage when the context is entered, and have ended when it is left.
+    Each is connected and knows its footage when the context is entered; all have ended when it is left.
     """
 
     def __init__(self, folder: Path, held: Mapping[str, Sequence[Path]], make: Callable[[PidOf], Links]) -> None:
@@ -43,7 +46,7 @@ class Crowd:
             for name in self.held:
                 self._add(name)
             for name, peer in self.peers.items():
-                peer.wait_connected(len(self.peers) - 1)
+                peer.wait_connected(min(len(self.peers) - 1, NEIGHBOURS))
                 peer.wait_entries(len(self.held[name]))
                 self.watch.listen(name, socket_path(peer.home))
         except BaseException:
