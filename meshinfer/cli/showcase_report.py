@@ -135,7 +135,12 @@ def _show_fates(out: Output, r: Reckoning, more: Mapping[str, Any]) -> None:
     fates |= dict.fromkeys((more["killed"] or [])[1:], "published, killed half-way")
     took = Counter(taken["by"] for taken in more["takeovers"])
     fates |= {name: f"went on with {count(n, 'task')} of {more['killed'][0]}" for name, n in took.items()}
-    columns = [Column("PEER", whole=True), Column("RAN", "right"), Column("SENT", "right"), Column("WHAT BECAME OF IT")]
+    columns = [
+        Column("PEER", whole=True),
+        Column("FRAMES", "right"),
+        Column("SENT", "right"),
+        Column("WHAT BECAME OF IT"),
+    ]
     rows = [[p.name, f"{p.frames:,}" if p.frames else "–", size(p.sent_bytes), fates.get(p.name, "")] for p in r.peers]
     out.table(columns, rows)
 
@@ -155,8 +160,8 @@ def explain(out: Output, r: Reckoning, plan: Plan, more: Mapping[str, Any]) -> N
         _paragraph(
             out,
             f"Every file lies at two of three peers. {publisher}, which holds none, published one job; half-way it and "
-            f"{victim} were killed. The others noticed by themselves and did the rest of its part, analysing {again}."
-            f"{begun} {plan.watcher} heard of {heard} with detections as they were made: each once, and all of them. "
+            f"{victim} were killed. The others noticed by themselves and did the rest of {victim}'s part, analysing "
+            f"{again}.{begun} {plan.watcher} heard of {heard} with detections as they were made: each once, and all of them. "
             f"Then {victim} was started again, because what it had found before lies with it alone.",
         )
     else:

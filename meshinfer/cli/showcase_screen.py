@@ -118,7 +118,7 @@ class JobScreen:
         for name, done, total, fps, found in self._shares():
             bar = ProgressBar(total=total or None, completed=min(done, total), width=30)
             table.add_row(
-                Text(f"{name} (killed)", "red") if name in self.killed else Text(name, "bold"),
+                Text(f"{name} ✗", "red") if name in self.killed else Text(name, "bold"),
                 bar,
                 Text(f"{done:,}/{total:,} frames"),
                 Text(f"{fps:.0f} frames/s", "cyan"),
