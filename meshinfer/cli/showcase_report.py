@@ -161,8 +161,8 @@ def explain(out: Output, r: Reckoning, plan: Plan, more: Mapping[str, Any]) -> N
             out,
             f"Every file lies at two of three peers. {publisher}, which holds none, published one job; half-way it and "
             f"{victim} were killed. The others noticed by themselves and did the rest of {victim}'s part, analysing "
-            f"{again}.{begun} {plan.watcher} heard of {heard} with detections as they were made: each once, and all of them. "
-            f"Then {victim} was started again, because what it had found before lies with it alone.",
+            f"{again}.{begun} {plan.watcher} heard of {heard} with detections as they were made: each once, and all of "
+            f"them. Then {victim} was started again, because what it had found before lies with it alone.",
         )
     else:
         _paragraph(

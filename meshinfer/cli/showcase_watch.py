@@ -19,7 +19,7 @@ from meshinfer.errors import TimedOut
 WORK_PATIENCE = 180.0
 """Seconds for a job that takes ten, and a few more where somebody is killed."""
 
-LIVE_PATIENCE = 10.0
+LIVE_PATIENCE = 20.0
 """Seconds after the end of the job in which its last detections must have reached the subscriber."""
 
 COLLECT_PATIENCE = 20.0
