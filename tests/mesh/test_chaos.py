@@ -11,7 +11,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,8 @@ from meshinfer.detect.shelf import EMBEDDED
 from meshinfer.model.job import Detect
 from tests.chaos.compare import compare
 from tests.chaos.crowd import Crowd, overlapping
+from tests.chaos.links import How, Unavailable
+from tests.chaos.netns import NetnsLinks
 from tests.chaos.proxy import ProxyLinks
 from tests.chaos.watch import Watch
 from tests.story.peers import eventually
@@ -133,26 +135,40 @@ def test_a_takeover_is_timed_from_the_kill_and_only_while_the_peer_is_away() -> 
 
 
 ECHO = """
-import socketserver
+import socketserver, sys
 class Echo(socketserver.BaseRequestHandler):
     def handle(self):
         while data := self.request.recv(100):
             self.request.sendall(data)
-server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Echo)
+server = socketserver.ThreadingTCPServer((sys.argv[1], 0), Echo)
 server.daemon_threads = True
-print(flush=True)
+print(server.server_address[1], flush=True)
 server.serve_forever()
 """
+
+
+DIAL = """
+import socket, sys
+with socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=float(sys.argv[3])) as up:
+    up.sendall(b"1")
+    sys.exit(up.recv(1) != b"1")
+"""
+
+
+@contextmanager
+def echo(host: str, *before: str) -> Iterator[tuple[int, int]]:
+    """A process and its port."""
+    with subprocess.Popen([*before, sys.executable, "-c", ECHO, host], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        yield process.pid, int(process.stdout.readline())
+        process.kill()
 
 
 @pytest.fixture
 def alice() -> Iterator[int]:
     """The process of somebody who listens and says everything again."""
-    with subprocess.Popen([sys.executable, "-c", ECHO], stdout=subprocess.PIPE) as echo:
-        assert echo.stdout is not None
-        echo.stdout.readline()
-        yield echo.pid
-        echo.kill()
+    with echo("127.0.0.1") as (pid, _):
+        yield pid
 
 
 def test_a_link_is_silenced_broken_and_healed(alice: int) -> None:
@@ -190,5 +206,32 @@ def test_a_link_is_silenced_broken_and_healed(alice: int) -> None:
         with dial() as again:
             again.sendall(b"3")
             assert again.recv(1) == b"3"
+    finally:
+        links.close()
+
+
+def test_a_namespace_is_silenced_and_healed() -> None:
+    try:
+        links = NetnsLinks()
+    except Unavailable as e:
+        pytest.skip(f"{e}; proxies are used in their place")  # a machine's right, not a fault of ours
+    try:
+        places = {name: links.place(name) for name in ("alice", "bob")}
+        host = places["alice"].flags[1].split("/")[2]
+        with echo(host, *places["alice"].before) as (_, port):
+
+            def reaches(seconds: float) -> bool:
+                dial = [*places["bob"].before, sys.executable, "-c", DIAL, host, str(port), str(seconds)]
+                return subprocess.run(dial, stderr=subprocess.DEVNULL, check=False).returncode == 0
+
+            assert reaches(60)
+            ways: tuple[tuple[str, str, How], ...] = (
+                ("bob", "alice", "one way"), ("alice", "bob", "one way"), ("alice", "bob", "silent"),
+            )  # fmt: skip
+            for a, b, how in ways:
+                links.cut(a, b, how)
+                assert not reaches(0.2), (a, b, how)
+                links.heal("bob", "alice")
+                assert reaches(60)
     finally:
         links.close()
