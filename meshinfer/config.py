@@ -44,6 +44,8 @@ class Mesh(Struct, frozen=True, forbid_unknown_fields=True):
     """Peers of other meshes are not heard."""
     listen: Annotated[tuple[str, ...], Meta(max_length=16)] = ("/ip4/0.0.0.0/tcp/4001",)
     """Port 0 takes a free one."""
+    announce: Annotated[tuple[str, ...], Meta(max_length=16)] = ()
+    """What others are told to dial; empty: where this peer listens. For forwarded ports, containers, proxies."""
     bootstrap: Annotated[tuple[str, ...], Meta(max_length=256)] = ()
     """Multiaddrs with the peer's id at the end. Each may be a comma list, or `@file` with one a line."""
     swarm_key: Path | None = None
@@ -204,7 +206,7 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
 
 def _from_text(variable: str, key: str, text: str) -> Any:
     match key:
-        case "listen" | "bootstrap":
+        case "listen" | "announce" | "bootstrap":
             return [part.strip() for part in text.split(",") if part.strip()]
         case "labels":
             return parse_labels([part for part in text.split(",") if part.strip()], where=variable)
@@ -226,7 +228,7 @@ def _strings_as_lists(layer: dict[str, Any]) -> dict[str, Any]:
     mesh = layer.get("mesh")
     if not isinstance(mesh, dict):
         return layer
-    lists = {k: [v] if k in ("listen", "bootstrap") and isinstance(v, str) else v for k, v in mesh.items()}
+    lists = {k: [v] if k in ("listen", "announce", "bootstrap") and isinstance(v, str) else v for k, v in mesh.items()}
     return {**layer, "mesh": lists}
 
 
@@ -247,8 +249,9 @@ def _absolute(layer: dict[str, Any], base: Path, where: str) -> dict[str, Any]:
             mesh["bootstrap"] = [
                 a for i, text in enumerate(mesh["bootstrap"]) for a in _spelled_out(text, i, at, where)
             ]
-        for i, text in enumerate(mesh.get("listen", ())):
-            _check_address(text, _key(where, "listen", i), listen=True)
+        for key in ("listen", "announce"):
+            for i, text in enumerate(mesh.get(key, ())):
+                _check_address(text, _key(where, key, i), kind=key)
     return layer
 
 
@@ -274,11 +277,12 @@ def _spelled_out(text: str, i: int, at: Any, where: str) -> list[str]:
     return [_check_address(a, f"{where}: {file}:{n}") for n, a in enumerate(addresses, 1) if a]
 
 
-def _check_address(text: str, where: str, *, listen: bool = False) -> str:
-    from meshinfer.mesh.addresses import parse_dial, parse_listen  # costs 50 ms: only where there is an address
+def _check_address(text: str, where: str, *, kind: str = "bootstrap") -> str:
+    from meshinfer.mesh import addresses  # costs 50 ms: only where there is an address
 
+    parse = {"listen": addresses.parse_listen, "announce": addresses.parse_announce, "bootstrap": addresses.parse_dial}
     try:
-        parse_listen(text) if listen else parse_dial(text)
+        parse[kind](text)
     except ConfigError as e:
         raise ConfigError(f"{where}: {e}") from None
     return text

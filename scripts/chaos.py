@@ -1,21 +1,22 @@
 """Chaos with real processes; run by scripts/chaos.
 
 Peers with overlapping footage run jobs of both scopes while random ones of them are killed (SIGKILL), stopped in the
-usual way (SIGTERM) or frozen (SIGSTOP) for a while, and started again. At the end every peer must name every job done,
-and the merged results that any of them collects must equal those of a plain loop: nothing missing, nothing twice.
+usual way (SIGTERM), frozen (SIGSTOP), and links between them are cut, silenced one way or slowed, and healed again. At
+the end every peer must name every job done, and the merged results must equal those of a plain loop, box for box:
+nothing missing, nothing twice. Exit code 1 where they do not, with the seed and what differs.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
+import heapq
+import itertools
 import random
-import shutil
 import signal
 import sys
 import tempfile
 import time
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -26,149 +27,178 @@ from meshinfer.demo import footage
 from meshinfer.detect.shelf import EMBEDDED
 from meshinfer.errors import MeshInferError
 from meshinfer.model.job import Detect
-from tests.story.peers import PeerProcess, eventually, mesh
-from tests.story.plain import as_found, detect_all
-
-SETTLE = 180.0
-"""Seconds after the chaos in which everything must be done."""
+from tests.chaos.compare import Difference, compare
+from tests.chaos.crowd import SETTLE, Crowd, overlapping
+from tests.chaos.links import Unavailable, make_links
+from tests.chaos.watch import percentile
+from tests.story.plain import detect_all
 
 DETECT = Detect(min_score=0.4)
+AT_A_TIME = 2
+"""Jobs that are kept going."""
+
+DOWN = (0.2, 1.0, 4.0, 14.0, 14.0)
+"""Seconds that a killed peer stays away: an instant, a restart, and long enough for others to take its work."""
+
+LAST_ASKED_OF_ALL = 2
+"""Of so many jobs, the last ones, every peer must collect all results; of the others one peer, drawn for each."""
 
 
 class Chaos:
-    def __init__(self, folder: Path, start: Callable[..., PeerProcess], rng: random.Random, count: int) -> None:
-        self.folder, self.rng = folder, rng
-        self.videos = [*footage(folder / "drawn", 1, 2, 60.0), *footage(folder / "drawn2", 2, 1, 60.0)]
-        self.held: dict[str, list[Path]] = {}
-        self.peers: dict[str, PeerProcess] = {}
-        self.down: dict[str, float] = {}
-        self.done: Counter[str] = Counter()
+    def __init__(self, crowd: Crowd, videos: list[Path], rng: random.Random) -> None:
+        self.crowd, self.videos, self.rng = crowd, videos, rng
         self.jobs: dict[str, dict[str, Any]] = {}
-        for i in range(count):
-            name = f"peer{i}"
-            # The last one holds nothing; of the others each video has two holders or more.
-            self.held[name] = [] if i == count - 1 else [v for k, v in enumerate(self.videos) if (i + k) % 3 != 2]
-            source = folder / f"footage{i}"
-            source.mkdir()
-            for video in self.held[name]:
-                shutil.copy(video, source / f"{video.parent.name}-{video.name}")
-            join = ("--bootstrap", self.peers["peer0"].address) if i else ()
-            self.peers[name] = start(name, "--source", f"cam={source}", *join)
-            # Keep the port over restarts, as a peer with a configured port does.
-            address = self.peers[name].address.rpartition("/p2p/")[0]
-            self.peers[name].flags = (*self.peers[name].flags, "--listen", address)
-        for name, peer in self.peers.items():
-            peer.wait_connected(count - 1)
-            peer.wait_entries(len(self.held[name]))
+        self._agenda: list[tuple[float, int, Callable[[], None]]] = []
+        """What ends the trouble of now, and when."""
+        self._number = itertools.count()
+        self._plain: dict[int, dict[str, Any]] = {}
 
     def run(self, seconds: float) -> None:
-        until, next_job = time.monotonic() + seconds, 0.0
+        until = time.monotonic() + seconds
         while time.monotonic() < until:
-            if time.monotonic() >= next_job:
-                self.publish()
-                next_job = time.monotonic() + self.rng.uniform(8, 20)
-            time.sleep(self.rng.uniform(0.3, 2))
-            self.raise_the_dead()
-            name = self.rng.choice(sorted(self.peers))
-            if name not in self.down:
-                self.hurt(name)
-        self.raise_the_dead(all_of_them=True)
+            time.sleep(self.rng.uniform(0.2, 1.5))
+            self._end_what_is_due()
+            self.crowd.check()
+            if self.crowd.answering:
+                self._keep_busy(self.rng.choice(self.crowd.answering))
+            self._trouble()
+        while self._agenda:
+            heapq.heappop(self._agenda)[2]()
 
-    def publish(self) -> None:
-        up = sorted(self.peers.keys() - self.down.keys())
-        if not up:
-            return
-        name = self.rng.choice(up)
-        spec: dict[str, Any] = {
+    def check(self) -> bool:
+        """Whether all is as in the plain loop; what differs is printed."""
+        last = list(self.jobs)[-LAST_ASKED_OF_ALL:]
+        frames = 0
+        is_good = True
+        for job, spec in self.jobs.items():
+            views = [self.crowd.wait_done(name, job) for name in self.crowd.peers]
+            for name in self.crowd.peers if job in last else [self.rng.choice(sorted(self.crowd.peers))]:
+                missing, wrong = self._differs(name, job, spec)
+                for line in [*wrong, *(f"missing: {text}" for text in missing)][:20]:
+                    print(f"  DIFFERS: job {job} as {name} collects it: {line}")
+                is_good = is_good and not missing and not wrong
+            frames += views[0]["analysed"]
+        wasted = self.crowd.watch.repeated
+        print(f"{len(self.jobs)} jobs, {frames:,} frames; {wasted:,} were run twice ({wasted / max(1, frames):.1%})")
+        return is_good
+
+    def _differs(self, name: str, job: str, spec: dict[str, Any]) -> Difference:
+        """What is missing may be on its way for a while."""
+        every = int(spec["sample"]["every"])
+        if every not in self._plain:
+            self._plain[every] = {v.name: detect_all(EMBEDDED, v, DETECT, every) for v in self.videos}
+        holders = Counter(v.name for held in self.crowd.held.values() for v in held)
+        until = time.monotonic() + SETTLE
+        while True:
+            found = self.crowd.results(name, job)
+            differs = compare(found or (), self._plain[every], holders if spec["scope"] == "every" else None)
+            if differs.wrong or not differs.missing or time.monotonic() > until:
+                return differs
+            time.sleep(1)
+
+    def _keep_busy(self, name: str) -> None:
+        try:
+            known = {view["job"]: view["state"] for view in self.crowd.peers[name].ask("jobs")["jobs"]}
+            if sum(known.get(job) != "done" for job in self.jobs) < AT_A_TIME:
+                spec = self._spec()
+                self.jobs[self.crowd.peers[name].publish(**spec)] = spec
+        except MeshInferError as e:
+            print(f"  {name} was asked in vain: {e}")
+
+    def _spec(self) -> dict[str, Any]:
+        """Now and then the last one again, whose results count; else with a limit that changes nothing but its id."""
+        if self.jobs and self.rng.random() < 0.15:
+            return list(self.jobs.values())[-1]
+        return {
             "model": "yard-demo",
             "on": {"kind": "video"},
-            "scope": self.rng.choice(["once", "every"]),
-            "sample": {"every": self.rng.choice([1, 2, 3])},
+            "scope": self.rng.choice(["once", "once", "every"]),
+            "sample": {"every": self.rng.choice([1, 1, 2])},
             "detect": {"min_score": DETECT.min_score},
+            "limits": {"detections": 300 - len(self.jobs) % 200},
         }
-        try:
-            self.jobs[self.peers[name].publish(**spec)] = spec
-            self.done["jobs"] += 1
-        except MeshInferError as e:
-            print(f"  {name} could not publish: {e}")
 
-    def hurt(self, name: str) -> None:
-        peer, dice = self.peers[name], self.rng.random()
-        assert peer.process is not None
-        if dice < 0.45:
-            peer.kill()
-            self.down[name] = time.monotonic() + self.rng.choice([0.1, 1, 4, 14])
-            self.done["killed"] += 1
-        elif dice < 0.6:
-            peer.kill(signal.SIGTERM)
-            self.down[name] = time.monotonic() + self.rng.choice([0.1, 1, 4])
-            self.done["stopped"] += 1
+    def _trouble(self) -> None:
+        crowd, rng = self.crowd, self.rng
+        dice, here = rng.random(), crowd.answering
+        if len(here) < 2:
+            return
+        name = rng.choice(here)
+        if dice < 0.25:
+            if rng.random() < 0.5:
+                name = crowd.watch.busy(here) or name
+            in_hand = crowd.kill(name)
+            crowd.counts["tasks in hand when killed"] += len(in_hand)
+            self._later(rng.choice(DOWN), lambda: crowd.revive(name))
+        elif dice < 0.35:
+            crowd.kill(name, signal.SIGTERM)
+            self._later(rng.choice(DOWN[:3]), lambda: crowd.revive(name))
+        elif dice < 0.45:
+            crowd.freeze(name)
+            self._later(rng.uniform(1, 8), lambda: crowd.thaw(name))
         elif dice < 0.75:
-            peer.process.send_signal(signal.SIGSTOP)
-            time.sleep(self.rng.uniform(1, 8))
-            peer.process.send_signal(signal.SIGCONT)
-            self.done["frozen"] += 1
+            a, b = rng.sample(sorted(crowd.peers), 2)
+            if frozenset((a, b)) not in crowd.cuts:
+                crowd.cut(a, b, rng.choice(crowd.links.ways))
+                self._later(rng.uniform(1, 15), lambda: crowd.heal(a, b))
+        elif dice < 0.8:
+            how, others = rng.choice(crowd.links.ways), sorted(crowd.peers.keys() - {name})
+            others = [other for other in others if frozenset((name, other)) not in crowd.cuts]
+            for other in others:
+                crowd.cut(name, other, how)
+            crowd.counts["cut off from all"] += 1
+            self._later(rng.uniform(4, 15), lambda: self._heal_all(name, others))
+        elif dice < 0.85 and crowd.links.can_slow:
+            crowd.links.slow(name, rng.uniform(0.02, 0.2))
+            crowd.counts["slowed"] += 1
+            self._later(rng.uniform(4, 15), lambda: crowd.links.slow(name, 0.0))
 
-    def raise_the_dead(self, *, all_of_them: bool = False) -> None:
-        for name in sorted(self.down):
-            if all_of_them or time.monotonic() >= self.down[name]:
-                del self.down[name]
-                self.peers[name].start()
+    def _heal_all(self, name: str, others: list[str]) -> None:
+        for other in others:
+            self.crowd.heal(name, other)
 
-    def check(self) -> None:
-        """Raises AssertionError where something is missing or twice."""
-        for peer in self.peers.values():
-            peer.wait_connected(len(self.peers) - 1)
-        plain: dict[int, dict[str, Any]] = {}
-        for job, spec in self.jobs.items():
-            every = spec["sample"]["every"]
-            if every not in plain:
-                plain[every] = {
-                    f"{v.parent.name}-{v.name}": detect_all(EMBEDDED, v, DETECT, every) for v in self.videos
-                }
-            once = spec["scope"] == "once"
-            total = len(self.videos) if once else sum(map(len, self.held.values()))
-            for name, peer in self.peers.items():
-                view = self.wait_done(peer, job, total)
-                out = self.folder / f"out-{name}-{job}"
-                found: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
-                for event in peer.results(job, out):
-                    found[event["entry"], "" if once else event["peer"]].append(event)
-                assert len(found) == total, f"{name}, job {job}: {len(found)} of {total} results"
-                for (entry, _), events in found.items():
-                    assert as_found(events) == plain[every][entry], f"{name}, job {job}, {entry}: other boxes"
-            wasted = sum(p["analysed"] for p in view["peers"]) - view["analysed"]
-            self.done["frames"] += view["analysed"]
-            self.done["wasted frames"] += wasted
-            print(f"  job {job} ({spec['scope']}, every {every}): as the plain loop, at every peer; {wasted} run twice")
+    def _later(self, seconds: float, action: Callable[[], None]) -> None:
+        heapq.heappush(self._agenda, (time.monotonic() + seconds, next(self._number), action))
 
-    def wait_done(self, peer: PeerProcess, job: str, total: int) -> dict[str, Any]:
-        def done() -> dict[str, Any] | None:
-            view = peer.job(job)
-            return view if view["state"] == "done" and view["tasks"]["total"] == total else None
-
-        try:
-            return eventually(f"job {job} is done", done, SETTLE)  # type: ignore[no-any-return]  # what `done` returned
-        except AssertionError:
-            print(json.dumps(peer.ask("job", job=job), indent=1)[:5000])
-            raise
+    def _end_what_is_due(self) -> None:
+        while self._agenda and self._agenda[0][0] <= time.monotonic():
+            heapq.heappop(self._agenda)[2]()
 
 
-def main() -> None:
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=60, help="of chaos; checking comes after")
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--peers", type=int, default=4)
+    parser.add_argument("--seconds", type=float, default=60, help="of chaos; checking comes after [60]")
+    parser.add_argument("--seed", type=int, default=1, help="what happens when [1]; the machine has its own say")
+    parser.add_argument("--peers", type=int, default=4, help="the last one holds no footage [4]")
+    parser.add_argument(
+        "--links", choices=["auto", "netns", "proxy"], default="auto", help="what they are made of [auto]"
+    )
     args = parser.parse_args()
     if args.peers < 3:
         parser.error("--peers: three or more, so that footage overlaps and one peer holds none")
-    with tempfile.TemporaryDirectory() as folder, mesh(Path(folder)) as start:
-        chaos = Chaos(Path(folder), start, random.Random(args.seed), args.peers)
-        chaos.run(args.seconds)
-        print(f"seed {args.seed}: {dict(chaos.done)}")
-        chaos.check()
-        print(f"nothing lost, nothing twice: {dict(chaos.done)}")
+    with tempfile.TemporaryDirectory(prefix="chaos-") as folder:
+        base, rng = Path(folder), random.Random(args.seed)
+        videos = [
+            video.rename(base / f"{i}-{video.name}") for i in (1, 2) for video in footage(base / f"{i}", i, 2, 60.0)
+        ]
+        try:
+            with Crowd(base, overlapping(videos, args.peers), lambda pid: make_links(args.links, pid, print)) as crowd:
+                chaos = Chaos(crowd, videos, rng)
+                chaos.run(args.seconds)
+                print(f"seed {args.seed}, {args.seconds:.0f} s, {args.peers} peers: {dict(crowd.counts)}", flush=True)
+                is_good = chaos.check()
+                taken = [t.seconds for t in crowd.watch.takeovers]
+        except Unavailable as e:
+            parser.error(str(e))
+        except AssertionError as e:
+            print(f"FAILED with --seed {args.seed}: {e}")
+            return 1
+    if taken:
+        shares = ", ".join(f"{name} {percentile(taken, share):.1f} s" for name, share in (("p50", 0.5), ("p99", 0.99)))
+        print(f"work of killed peers that others went on with: {len(taken)} tasks; {shares} after the kill")
+    print("nothing lost, nothing twice" if is_good else f"RESULTS DIFFER from a plain loop, with --seed {args.seed}")
+    return 0 if is_good else 1
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,8 +1,7 @@
-"""The demo's course: footage, three peers, one job, what it found, and whether all of it went as it should."""
+"""The demo's course: footage, peers, one job, what it found, and whether all of it went as it should."""
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,52 +9,48 @@ from typing import Any
 
 import msgspec
 
-from meshinfer.cli.client import ask, call
-from meshinfer.cli.export import Export
-from meshinfer.cli.output import Output, count, short, size, span
+from meshinfer.cli import showcase_plan
+from meshinfer.cli.client import ask
+from meshinfer.cli.output import Output, span
 from meshinfer.cli.showcase_feed import Feed
-from meshinfer.cli.showcase_footage import Size, draw, site_folders, videos
-from meshinfer.cli.showcase_peers import Crew, Peer
+from meshinfer.cli.showcase_footage import site_folders, videos
+from meshinfer.cli.showcase_kill import Catastrophe
+from meshinfer.cli.showcase_peers import Crew
 from meshinfer.cli.showcase_place import Place
-from meshinfer.cli.showcase_reckoning import Facts, Frame, Reckoning, Site, reckon
-from meshinfer.cli.showcase_report import explain, jpeg_of, show_files, show_next, show_table, write_sheet
-from meshinfer.cli.showcase_screen import JobScreen, Screen
-from meshinfer.cli.spool import Row, read_row
-from meshinfer.demo import read_truth, truth_path
-from meshinfer.errors import MeshInferError, TimedOut
+from meshinfer.cli.showcase_plain import plain_digests
+from meshinfer.cli.showcase_plan import Plan
+from meshinfer.cli.showcase_reckoning import Facts, Reckoning, Site, reckon
+from meshinfer.cli.showcase_report import explain, jpeg_of, show_files, show_next, show_tables, write_sheet
+from meshinfer.cli.showcase_screen import Screen
+from meshinfer.cli.showcase_stage import lay_footage, start_peers
+from meshinfer.cli.showcase_watch import Collected, catch_up, watch
+from meshinfer.errors import MeshInferError
 
-SITES = {"hamburg": 1, "rotterdam": 2}
-"""The peers that hold footage, and its seeds."""
-
-OFFICE = "office"
-FULL, FAST = Size(clips=4, seconds=20.0), Size(clips=2, seconds=12.0)
 SPEC: dict[str, Any] = {
     "name": "yard",
     "model": "yard-demo",
     "on": {"kind": "video"},
     "detect": {"min_score": 0.4},
 }
-WORK_PATIENCE = 180.0
-LIVE_PATIENCE = 5.0
-"""Seconds after the end of the job in which its last detections must have reached the subscriber."""
 
 
-def run(out: Output, *, keep: Path | None, fast: bool) -> int:
+def run(out: Output, *, keep: Path | None, fast: bool, kill: bool) -> int:
     """The exit code: 0 where everything was as it should be. Raises ConfigError for a folder that cannot be written."""
     began = time.monotonic()
+    plan = showcase_plan.killing(fast=fast) if kill else showcase_plan.quiet(fast=fast)
     try:
         with Place(keep) as place, Crew(place.folder / "peers") as crew:
             try:
-                reckoning, files = _play(Screen(out), place, crew, FAST if fast else FULL)
+                reckoning, more = _play(Screen(out), place, crew, plan)
             except MeshInferError as e:
                 place.keep_logs()
                 return _failed(out, [str(e)], crew, {})
             seconds = time.monotonic() - began
-            said = {**msgspec.to_builtins(reckoning), "total_seconds": round(seconds, 1), **files}
+            said = {**msgspec.to_builtins(reckoning), "total_seconds": round(seconds, 1), **more}
             if reckoning.problems:
                 place.keep_logs()
                 if not out.json:
-                    show_table(out, reckoning)
+                    show_tables(out, reckoning, plan, more)
                 return _failed(out, reckoning.problems, crew, said)
     except KeyboardInterrupt:
         out.note("stopped; every process it started has ended")
@@ -64,9 +59,9 @@ def run(out: Output, *, keep: Path | None, fast: bool) -> int:
         out.data({"ok": True, **said})
         return 0
     out.say()
-    show_table(out, reckoning)
-    explain(out, reckoning, OFFICE, files["pictures"])
-    show_files(out, files["contact_sheet"], files["detections_file"])
+    show_tables(out, reckoning, plan, more)
+    explain(out, reckoning, plan, more)
+    show_files(out, more["contact_sheet"], more["detections_file"])
     if keep:
         out.say(f"  {place.folder} holds the peers and their logs too", "dim")
     show_next(out)
@@ -90,130 +85,66 @@ def _failed(out: Output, problems: list[str], crew: Crew, said: Mapping[str, Any
     return 1
 
 
-def _play(screen: Screen, place: Place, crew: Crew, amount: Size) -> tuple[Reckoning, dict[str, Any]]:
-    sites = _footage(screen, place, amount)
-    office = _peers(screen, crew, place.footage(amount), amount)
+def _play(screen: Screen, place: Place, crew: Crew, plan: Plan) -> tuple[Reckoning, dict[str, Any]]:
+    sites = lay_footage(screen, place, plan)
+    start_peers(screen, crew, place, plan)
+    watcher = crew.peers[plan.watcher].socket
+    title = f"{SPEC['name']}: {SPEC['model']} on all video"
+    frames = sum(len(truth) for site in sites.values() for truth in site.truths.values())
     with Feed() as feed:
-        feed.listen(office.socket, "subscribe", {"since": "10s"})
-        published = ask(office.socket, "publish", {"spec": SPEC})
+        feed.listen(watcher, "subscribe", {"since": "10s"})
+        job = str(ask(crew.peers[plan.publisher].socket, "publish", {"spec": SPEC})["job"])
         began = time.monotonic()
-        job = str(published["job"])
-        screen.step(f"{OFFICE} published the job {SPEC['name']} {job}: {SPEC['model']} on all video")
-        feed.listen(office.socket, "follow", {"job": job})
-        with screen.job(f"{SPEC['name']}: {SPEC['model']} on all video", OFFICE) as live:
-            heard, summary = _watch(feed, crew, live)
+        screen.step(f"{plan.publisher} published the job {SPEC['name']} {job}: {SPEC['model']} on all video")
+        crew.wait("the watcher hears of the job", lambda: any(j["job"] == job for j in ask(watcher, "jobs")["jobs"]))
+        feed.listen(watcher, "follow", {"job": job})
+        with screen.job(title, plan.watcher) as live:
+            catastrophe = Catastrophe(plan, crew, screen, live, frames)
+            heard, summary = watch(feed, crew, live, catastrophe.event if plan.kills else lambda event: None)
         seconds = time.monotonic() - began
-        screen.step(f"done in {span(seconds)}: {count(int(summary.get('detections', 0)), 'detection')}")
+        screen.step(f"done in {span(seconds)}")
+        if catastrophe.victim:
+            with screen.waiting(f"{catastrophe.victim} comes back"):
+                catastrophe.revive()
         with screen.waiting("collecting the results"):
-            rows, pictures, missing = _collect(office.socket, job, place.folder / "results", amount.clips)
-            _catch_up(feed, heard, {(row.task, row.frame) for row in rows})
-    sent = {name: int((peer.status() or {}).get("bytes_out", 0)) for name, peer in crew.peers.items()}
-    jpegs = [len(jpeg_of(picture)) for picture in pictures]
-    reckoning = reckon(Facts(sites, summary, rows, heard, sent, sum(jpegs), len(jpegs), seconds, missing))
-    sheet = place.folder / "contact-sheet.png"
-    if pictures:
-        write_sheet(sheet, pictures, amount.clips)
-    files = {
-        "job": job,
-        "pictures": len(pictures),
-        "contact_sheet": str(sheet) if pictures else None,
-        "detections_file": str(place.folder / "results" / "detections.jsonl"),
-    }
-    return reckoning, files
-
-
-def _footage(screen: Screen, place: Place, amount: Size) -> dict[str, Site]:
-    """Draw what is not there from an earlier time, and read what it shows."""
-    folders = site_folders(place.footage(amount), SITES)
-    began, total = time.monotonic(), amount.clips * len(folders)
-    had = sum(len(videos(folder)) for folder in folders.values())
-    clips = f"{total} clips of {amount.seconds:.0f} s, yards by day and night"
-    with screen.bar(f"drawing {clips}" if had < total else "looking at the footage of last time", total) as show:
-        draw(folders, SITES, amount, show)
-    sites = {
-        name: Site(
-            {path.name: read_truth(truth_path(path)) for path in videos(folder)},
-            sum(path.stat().st_size for path in videos(folder)),
+            results = Collected(watcher, job, place.folder / "results", plan.size.clips)
+            catch_up(feed, heard, {(row.task, row.frame) for row in results.rows})
+    with screen.waiting("the same with a plain loop, for comparison"):
+        sites = _with_plain(sites, place, plan)
+    jpegs = [len(jpeg_of(picture)) for picture in results.pictures]
+    reckoning = reckon(
+        Facts(
+            sites=sites,
+            held=plan.held,
+            job=results.end.get("job") or summary,
+            rows=results.rows,
+            live=heard.frames,
+            told=heard.told,
+            sent={name: peer.sent for name, peer in crew.peers.items()},
+            picture_bytes=sum(jpegs),
+            pictures=len(jpegs),
+            seconds=seconds,
+            missing=results.missing,
+            killed=catastrophe.killed,
         )
-        for name, folder in folders.items()
+    )
+    if plan.kills and not catastrophe.victim:
+        reckoning.problems.append("the work was done before anybody could be killed")
+    sheet = place.folder / "contact-sheet.png"
+    if results.pictures:
+        write_sheet(sheet, results.pictures, plan.size.clips)
+    return reckoning, {
+        "job": job,
+        "pictures": len(results.pictures),
+        "contact_sheet": str(sheet) if results.pictures else None,
+        "detections_file": str(results.file),
+        "killed": catastrophe.killed,
+        "takeovers": msgspec.to_builtins(catastrophe.takeovers),
     }
-    how = f"drawn in {span(time.monotonic() - began)}" if had < total else "drawn before"
-    screen.step(f"footage: {clips}, {size(sum(site.bytes for site in sites.values()))}, {how}")
-    return sites
 
 
-def _peers(screen: Screen, crew: Crew, footage: Path, amount: Size) -> Peer:
-    """Start all three, and wait until they know each other and their footage; the one that holds none."""
-    workers = str(max(1, (os.cpu_count() or 1) // len(SITES)))  # they share this machine
-    with screen.waiting("starting three peers"):
-        first: tuple[str, ...] = ()
-        for name, folder in site_folders(footage, SITES).items():
-            flags = ("--source", f"yard={folder}", "--label", f"site={name}", "--share-pixels", "--workers", workers)
-            peer = crew.start(name, *flags, *first)
-            if not first:
-                crew.wait(f"the peer {name} comes up", peer.is_up)
-                first = ("--bootstrap", str((peer.status() or {})["addresses"][0]))
-        office = crew.start(OFFICE, *first)
-        crew.wait("the peers find each other", lambda: all(_connected(p) == len(SITES) for p in crew.peers.values()))
-        crew.wait("the peers tell of their footage", lambda: _entries(office) == amount.clips * len(SITES))
-    for name, peer in crew.peers.items():
-        holds = f"holds {count(amount.clips, 'file')} (site={name})" if name in SITES else "holds no footage"
-        screen.step(f"peer {name} {short((peer.status() or {}).get('peer'))} {holds}")
-    return office
-
-
-def _connected(peer: Peer) -> int:
-    return int((peer.status() or {}).get("connected", 0))
-
-
-def _entries(asked: Peer) -> int:
-    """Entries in the whole mesh, as `asked` knows it."""
-    peers = ask(asked.socket, "peers").get("peers") or ()
-    return sum(int(source.get("entries", 0)) for peer in peers for source in peer.get("sources") or ())
-
-
-def _watch(feed: Feed, crew: Crew, live: JobScreen) -> tuple[list[Frame], dict[str, Any]]:
-    """Show the job until it is over: the frames that the subscriber heard of so far, and the summary."""
-    heard: list[Frame] = []
-    deadline = time.monotonic() + WORK_PATIENCE
-    while time.monotonic() < deadline:
-        crew.check()
-        match feed.next(0.25):
-            case {"event": dict() as event}:
-                heard.append((str(event.get("task")), int(event.get("frame", -1))))
-                live.event(event)
-            case {"progress": dict() as view}:
-                live.progress(view)
-            case {"summary": dict() as summary}:
-                return heard, summary
-    raise TimedOut(f"the job was not done within {WORK_PATIENCE:.0f} s; is this machine very busy?")
-
-
-def _catch_up(feed: Feed, heard: list[Frame], wanted: set[Frame]) -> None:
-    """Wait for what is still on its way to the subscriber."""
-    deadline = time.monotonic() + LIVE_PATIENCE
-    missing = wanted - set(heard)
-    while missing and time.monotonic() < deadline:
-        match feed.next(0.25):
-            case {"event": dict() as event}:
-                heard.append((str(event.get("task")), int(event.get("frame", -1))))
-                missing.discard(heard[-1])
-
-
-def _collect(node: Path, job: str, folder: Path, annotate: int) -> tuple[list[Row], list[dict[str, Any]], list[str]]:
-    """What `meshinfer results --annotate` writes; the events as they came, the pictures, and the peers not heard."""
-    rows: list[Row] = []
-    pictures: list[dict[str, Any]] = []
-    with Export(folder) as export, call(node, "results", {"job": job, "annotate": annotate}) as conversation:
-        for message in conversation:
-            match message:
-                case {"event": event}:
-                    rows.append(read_row(event))
-                    export.event(event)
-                case {"task": dict() as task}:
-                    export.task(task)
-                case {"picture": dict() as picture}:
-                    pictures.append(picture)
-                    export.picture(picture)
-        export.finish(conversation.end)
-    return rows, pictures, [str(peer.get("name")) for peer in conversation.end.get("missing") or ()]
+def _with_plain(sites: Mapping[str, Site], place: Place, plan: Plan) -> dict[str, Site]:
+    folders = site_folders(place.footage(plan.size), plan.seeds)
+    files = {name: videos(folder) for name, folder in folders.items()}
+    plain = plain_digests(files, SPEC["detect"]["min_score"])
+    return {name: msgspec.structs.replace(site, plain=plain[name]) for name, site in sites.items()}

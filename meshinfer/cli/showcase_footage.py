@@ -8,19 +8,11 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
-from msgspec import Struct
-
 from meshinfer.cli.showcase_peers import end_all, environment
+from meshinfer.cli.showcase_plan import Size
 from meshinfer.errors import MediaError
 
 POLL = 0.1
-
-
-class Size(Struct, frozen=True):
-    """How much footage each site gets."""
-
-    clips: int
-    seconds: float
 
 
 def site_folders(base: Path, sites: Iterable[str]) -> dict[str, Path]:

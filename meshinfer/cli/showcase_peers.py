@@ -30,9 +30,13 @@ LOG_TAIL = 16 * 1024
 class Peer:
     """One `meshinfer up`; what it says goes to `log`."""
 
-    def __init__(self, name: str, home: Path, process: subprocess.Popen[bytes], log: Path) -> None:
-        self.name, self.home, self.process, self.log = name, home, process, log
+    def __init__(
+        self, name: str, home: Path, process: subprocess.Popen[bytes], log: Path, flags: tuple[str, ...]
+    ) -> None:
+        self.name, self.home, self.process, self.log, self.flags = name, home, process, log, flags
         self.socket = socket_path(home)
+        self.sent_before = 0
+        """Bytes, up to when it was killed."""
 
     def status(self) -> dict[str, Any] | None:
         """What the peer says of itself; None while it is not up."""
@@ -40,6 +44,11 @@ class Peer:
             return ask(self.socket, "status")
         except NodeNotRunning:
             return None
+
+    @property
+    def sent(self) -> int:
+        """Bytes that it has sent to other peers."""
+        return self.sent_before + int((self.status() or {}).get("bytes_out", 0))
 
     def is_up(self) -> bool:
         return self.status() is not None
@@ -59,6 +68,7 @@ class Crew:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self.peers: dict[str, Peer] = {}
+        self.killed: set[str] = set()
 
     def __enter__(self) -> Crew:
         return self
@@ -75,7 +85,7 @@ class Crew:
         fixed = ["--home", str(home), "--name", name, "--mesh", "demo", "--listen", "/ip4/127.0.0.1/tcp/0"]
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with log.open("wb") as file:
+            with log.open("ab") as file:
                 process = subprocess.Popen(
                     [sys.executable, "-m", "meshinfer", "up", *fixed, "--until-stdin-closes", *flags],
                     stdin=subprocess.PIPE,
@@ -86,8 +96,24 @@ class Crew:
                 )
         except OSError as e:
             raise MeshError(f"the peer {name} cannot be started: {e.strerror or e}") from None
-        self.peers[name] = Peer(name, home, process, log)
+        self.peers[name] = Peer(name, home, process, log, flags)
         return self.peers[name]
+
+    def kill(self, name: str) -> None:
+        """As a power cut would: with SIGKILL."""
+        peer = self.peers[name]
+        peer.sent_before = peer.sent
+        self.killed.add(name)
+        peer.process.kill()
+        end_all([peer.process])
+
+    def revive(self, name: str) -> Peer:
+        """Start it again in its folder, with its flags. Raises MeshError."""
+        old = self.peers[name]
+        new = self.start(name, *old.flags)
+        new.sent_before = old.sent_before
+        self.killed.discard(name)
+        return new
 
     def wait(self, what: str, condition: Callable[[], bool], patience: float = PATIENCE) -> None:
         """Until `condition` holds. Raises MeshError when that takes too long or a peer has ended."""
@@ -99,9 +125,9 @@ class Crew:
             time.sleep(POLL)
 
     def check(self) -> None:
-        """Raises MeshError when a peer has ended."""
+        """Raises MeshError when a peer has ended that was not killed here."""
         for peer in self.peers.values():
-            if (code := peer.process.poll()) is not None:
+            if peer.name not in self.killed and (code := peer.process.poll()) is not None:
                 how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
                 raise MeshError(f"the peer {peer.name} has ended ({how})")
 

@@ -12,7 +12,7 @@ from types import FrameType, TracebackType
 from typing import Any, NoReturn
 
 import meshinfer
-from meshinfer.cli.showcase_footage import Size
+from meshinfer.cli.showcase_plan import Size
 from meshinfer.errors import ConfigError
 
 _SIGNALS = (signal.SIGTERM, signal.SIGHUP)

@@ -8,6 +8,7 @@ from typing import Any
 
 from msgspec import Struct
 
+from meshinfer.cli.showcase_digest import digest, digest_of_sites
 from meshinfer.cli.spool import Found, Row
 from meshinfer.demo.evaluate import Score, score
 from meshinfer.demo.truth import Truth
@@ -21,24 +22,30 @@ Frame = tuple[str, int]
 
 
 class Site(Struct, frozen=True):
-    """The footage that one peer was given."""
+    """The footage of one place."""
 
     truths: Mapping[str, Sequence[Sequence[Truth]]]
     """By entry: what each of its frames shows."""
     bytes: int
+    plain: str = ""
+    """The digest of what a plain loop finds in it."""
 
 
 class Facts(Struct, frozen=True):
     """What was seen of the run."""
 
     sites: Mapping[str, Site]
-    """By the name of the peer that holds it."""
+    """By name, which is that of the source too."""
+    held: Mapping[str, Sequence[str]]
+    """By peer: the sites whose footage it holds."""
     job: Mapping[str, Any]
     """The job's view at the end."""
     rows: Sequence[Row]
-    """Every event that `results` gave, as it came."""
+    """The merged results, as they were written."""
     live: Sequence[Frame]
     """What the subscriber heard, in that order."""
+    told: Mapping[Frame, str]
+    """Which peer the subscriber heard of a frame from."""
     sent: Mapping[str, int]
     """Bytes that each peer sent, by name."""
     picture_bytes: int
@@ -47,10 +54,11 @@ class Facts(Struct, frozen=True):
     """From publishing to the end of the job."""
     missing: Sequence[str] = ()
     """Peers that did not answer when the results were collected."""
+    killed: Sequence[str] = ()
 
 
 class PeerLine(Struct, frozen=True):
-    """One peer's part. `recall` and `precision` are at an overlap (IoU) of 0.5, None without footage."""
+    """One peer's part. `recall` and `precision` are at an overlap (IoU) of 0.5; None where others hold the same."""
 
     name: str
     entries: int
@@ -63,16 +71,34 @@ class PeerLine(Struct, frozen=True):
     sent_bytes: int
 
 
-class Reckoning(Struct, frozen=True):
-    """The table, its last line, and what is wrong (nothing, in a good run)."""
+class SiteLine(Struct, frozen=True):
+    """What was found in one site's footage, whoever found it."""
 
-    peers: list[PeerLine]
+    name: str
     entries: int
     frames: int
+    detections: int
+    recall: float
+    precision: float
+    digest: str
+    plain: str
+
+
+class Reckoning(Struct, frozen=True):
+    """The tables, their last lines, and what is wrong (nothing, in a good run)."""
+
+    peers: list[PeerLine]
+    sites: list[SiteLine]
+    entries: int
+    frames: int
+    wasted_frames: int
+    """Told by one peer, and in the results by another: analysed by both."""
     fps: float
     detections: int
     recall: float
     precision: float
+    digest: str
+    plain_digest: str
     footage_bytes: int
     mesh_bytes: int
     picture_bytes: int
@@ -87,80 +113,107 @@ def reckon(facts: Facts) -> Reckoning:
     """The figures of a run, and everything that is wrong with it."""
     views = {str(view.get("name")): view for view in facts.job.get("peers") or ()}
     scores = {name: site_score(name, site, facts.rows) for name, site in facts.sites.items()}
-    lines = [_line(name, facts, views.get(name, {}), scores.get(name)) for name in facts.sent]
+    lines = [_peer_line(name, facts, views.get(name, {}), scores) for name in facts.sent]
+    sites = [_site_line(name, facts, scores[name]) for name in facts.sites]
     truths, found, wrong = (sum(getattr(s, key) for s in scores.values()) for key in ("truths", "found", "wrong"))
     total = Score(truths, found, wrong)
-    frames, footage, crossed = (
-        sum(getattr(line, key) for line in lines) for key in ("frames", "footage_bytes", "sent_bytes")
-    )
+    crossed, footage = sum(facts.sent.values()), sum(site.bytes for site in facts.sites.values())
+    analysed = sum(line.frames for line in lines)
+    frames = sum(site.frames for site in sites)
     return Reckoning(
         peers=lines,
-        entries=sum(line.entries for line in lines),
+        sites=sites,
+        entries=sum(site.entries for site in sites),
         frames=frames,
+        wasted_frames=sum(row.peer_name != facts.told.get((row.task, row.frame), row.peer_name) for row in facts.rows),
         fps=round(frames / facts.seconds, 1) if facts.seconds > 0 else 0.0,
-        detections=sum(line.detections for line in lines),
+        detections=sum(site.detections for site in sites),
         recall=total.recall,
         precision=total.precision,
+        digest=digest_of_sites({site.name: site.digest for site in sites}),
+        plain_digest=digest_of_sites({site.name: site.plain for site in sites}),
         footage_bytes=footage,
         mesh_bytes=crossed,
         picture_bytes=facts.picture_bytes,
         ratio=round(footage / crossed, 2) if crossed else 0.0,
         live_frames=len(set(facts.live)),
         seconds=round(facts.seconds, 2),
-        problems=_problems(facts, frames, total),
+        problems=_problems(facts, sites, analysed, total),
     )
 
 
 def site_score(name: str, site: Site, rows: Iterable[Row]) -> Score:
-    """How what `name` found compares with what its footage shows; frames without detections count too."""
+    """How what was found in the footage of `name` compares with what it shows; frames without detections count too."""
     by_entry: dict[str, dict[int, list[Found]]] = defaultdict(dict)
     for row in rows:
-        if row.peer_name == name:
+        if row.source == name:
             by_entry[row.entry][row.frame] = row.detections
     found = [by_entry[entry].get(i, []) for entry, frames in site.truths.items() for i in range(len(frames))]
     return score(found, [frame for frames in site.truths.values() for frame in frames])
 
 
-def _line(name: str, facts: Facts, view: Mapping[str, Any], points: Score | None) -> PeerLine:
-    site = facts.sites.get(name)
+def _peer_line(name: str, facts: Facts, view: Mapping[str, Any], scores: Mapping[str, Score]) -> PeerLine:
+    held = facts.held.get(name, ())
+    alone = len(held) == 1 and sum(held[0] in sites for sites in facts.held.values()) == 1
+    points = scores[held[0]] if alone else None
+    mine = [row for row in facts.rows if row.peer_name == name]
     return PeerLine(
         name=name,
-        entries=int(view.get("done") or 0),
+        entries=len({(row.source, row.entry) for row in mine}),
         frames=int(view.get("analysed") or 0),
         fps=float(view.get("fps") or 0.0),
-        detections=int(view.get("detections") or 0),
+        detections=sum(len(row.detections) for row in mine),
         recall=points.recall if points else None,
         precision=points.precision if points else None,
-        footage_bytes=site.bytes if site else 0,
+        footage_bytes=sum(facts.sites[site].bytes for site in held),
         sent_bytes=facts.sent[name],
     )
 
 
-def _problems(facts: Facts, frames: int, total: Score) -> list[str]:
+def _site_line(name: str, facts: Facts, points: Score) -> SiteLine:
+    site, rows = facts.sites[name], [row for row in facts.rows if row.source == name]
+    return SiteLine(
+        name=name,
+        entries=len({row.entry for row in rows}),
+        frames=sum(len(frames) for frames in site.truths.values()),
+        detections=sum(len(row.detections) for row in rows),
+        recall=points.recall,
+        precision=points.precision,
+        digest=digest((r.entry, r.frame, [(d.label, d.score, d.box) for d in r.detections]) for r in rows),
+        plain=site.plain,
+    )
+
+
+def _problems(facts: Facts, sites: Sequence[SiteLine], analysed: int, total: Score) -> list[str]:
     said: list[str] = []
     tasks = facts.job.get("tasks") or {}
-    wanted = sum(len(site.truths) for site in facts.sites.values())
-    if facts.job.get("state") != "done" or tasks.get("done") != wanted:
-        said.append(
-            f"the job is {facts.job.get('state', 'unknown')}: {tasks.get('done', 0)} of {wanted} files are done"
-        )
+    if facts.job.get("state") != "done" or tasks.get("done") != tasks.get("total"):
+        state, done, of = facts.job.get("state", "unknown"), tasks.get("done", 0), tasks.get("total", 0)
+        said.append(f"the job is {state}: {done} of {of} tasks are done")
         said += [
             f"{view.get('name')} failed on {error.get('entry')}: {error.get('message')}"
             for view in facts.job.get("peers") or ()
             for error in view.get("errors") or ()
         ]
-    shown = sum(len(truth) for site in facts.sites.values() for truth in site.truths.values())
-    if frames != shown:
-        said.append(f"{frames} frames were analysed, and the footage has {shown}")
-    results = [(row.task, row.frame) for row in facts.rows]
-    if twice := _repeated(results):
+    shown = sum(site.frames for site in sites)
+    if analysed != shown and not facts.killed:  # who takes over begins its piece anew
+        said.append(f"{analysed} frames were analysed, and the footage has {shown}")
+    if twice := _repeated((row.source, row.entry, row.frame) for row in facts.rows):
         said.append(f"the results tell {twice} frames twice")
     if twice := _repeated(facts.live):
         said.append(f"the subscriber was told {twice} frames twice")
-    if missed := len(set(results) - set(facts.live)):
-        said.append(f"the subscriber missed {missed} of {len(set(results))} frames with detections")
-    if strangers := sorted({row.peer_name for row in facts.rows} - facts.sites.keys()):
-        said.append(f"{', '.join(strangers)} reported detections, and holds no footage")
+    results = {(row.task, row.frame) for row in facts.rows}
+    if missed := len(results - set(facts.live)):
+        said.append(f"the subscriber missed {missed} of {len(results)} frames with detections")
+    if strangers := sorted(
+        {row.peer_name for row in facts.rows if row.source not in facts.held.get(row.peer_name, ())}
+    ):
+        said.append(f"{', '.join(strangers)} reported detections in footage that others hold")
+    said += [
+        f"what was found in the footage of {site.name} ({site.digest}) is not what a plain loop finds ({site.plain})"
+        for site in sites
+        if site.digest != site.plain
+    ]
     if total.recall < RECALL_FLOOR:
         said.append(f"recall is {total.recall:.3f}, under {RECALL_FLOOR:.2f}")
     if total.precision < PRECISION_FLOOR:
@@ -172,5 +225,5 @@ def _problems(facts: Facts, frames: int, total: Score) -> list[str]:
     return said
 
 
-def _repeated(frames: Iterable[Frame]) -> int:
+def _repeated(frames: Iterable[tuple[object, ...]]) -> int:
     return sum(count > 1 for count in Counter(frames).values())

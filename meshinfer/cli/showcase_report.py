@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ from rich.padding import Padding
 from rich.text import Text
 
 from meshinfer.cli.output import Column, Output, count, size
-from meshinfer.cli.showcase_reckoning import PeerLine, Reckoning
+from meshinfer.cli.showcase_plan import Plan
+from meshinfer.cli.showcase_reckoning import PeerLine, Reckoning, SiteLine
 from meshinfer.errors import MediaError
 from meshinfer.media.draw import contact_sheet
 
@@ -69,7 +71,20 @@ def jpeg_of(picture: dict[str, Any]) -> bytes:
         return b""
 
 
-def show_table(out: Output, r: Reckoning) -> None:
+def show_tables(out: Output, r: Reckoning, plan: Plan, more: Mapping[str, Any]) -> None:
+    """By peer; where others may have done a peer's part, what was found by footage, and who ran it."""
+    if plan.kills:
+        _show_sites(out, r)
+        out.say()
+        _show_fates(out, r, more)
+    else:
+        _show_peers(out, r)
+    out.say()
+    same = "a plain loop over the same files finds the same" if r.digest == r.plain_digest else "NOT a plain loop's"
+    out.say(f"Digest of all detections: {r.digest} ({same}{', with nobody killed' if plan.kills else ''})")
+
+
+def _show_peers(out: Output, r: Reckoning) -> None:
     titles = ("FILES", "FRAMES", "FRAMES/S", "FOUND", "RECALL", "PRECISION", "FOOTAGE", "SENT")
     total = PeerLine(
         "all", r.entries, r.frames, r.fps, r.detections, r.recall, r.precision, r.footage_bytes, r.mesh_bytes
@@ -94,19 +109,68 @@ def _cells(line: PeerLine) -> list[str]:
     ]
 
 
-def explain(out: Output, r: Reckoning, publisher: str, pictures: int) -> None:
+def _show_sites(out: Output, r: Reckoning) -> None:
+    titles = ("FILES", "FRAMES", "FOUND", "RECALL", "PRECISION", "DIGEST", "PLAIN LOOP")
+    total = SiteLine("all", r.entries, r.frames, r.detections, r.recall, r.precision, r.digest, r.plain_digest)
+    columns = [Column("FOOTAGE", whole=True), *(Column(title, "right", whole=True) for title in titles)]
+    rows = [
+        [
+            line.name,
+            str(line.entries),
+            f"{line.frames:,}",
+            f"{line.detections:,}",
+            f"{line.recall:.3f}",
+            f"{line.precision:.3f}",
+            line.digest,
+            "the same" if line.digest == line.plain else line.plain,
+        ]
+        for line in (*r.sites, total)
+    ]
+    out.table(columns, rows)
+
+
+def _show_fates(out: Output, r: Reckoning, more: Mapping[str, Any]) -> None:
+    """What became of each peer, and of what it had begun."""
+    fates = dict.fromkeys((more["killed"] or [])[:1], "killed half-way, back at the end")
+    fates |= dict.fromkeys((more["killed"] or [])[1:], "published, killed half-way")
+    took = Counter(taken["by"] for taken in more["takeovers"])
+    fates |= {name: f"went on with {count(n, 'task')} of {more['killed'][0]}" for name, n in took.items()}
+    columns = [
+        Column("PEER", whole=True),
+        Column("FRAMES", "right"),
+        Column("SENT", "right"),
+        Column("WHAT BECAME OF IT"),
+    ]
+    rows = [[p.name, f"{p.frames:,}" if p.frames else "–", size(p.sent_bytes), fates.get(p.name, "")] for p in r.peers]
+    out.table(columns, rows)
+
+
+def explain(out: Output, r: Reckoning, plan: Plan, more: Mapping[str, Any]) -> None:
     """What has just happened, in plain words."""
-    holders = " and ".join(line.name for line in r.peers if line.footage_bytes)
     out.say()
     out.say("What has just happened", "bold")
-    heard, drawn = count(r.live_frames, "frame"), count(pictures, "annotated frame")
+    heard, drawn = count(r.live_frames, "frame"), count(int(more["pictures"]), "annotated frame")
     stayed, crossed, seen = size(r.footage_bytes), size(r.mesh_bytes), size(r.picture_bytes)
-    _paragraph(
-        out,
-        f"Three equal peers, a process each, found each other. {publisher}, which holds no footage, published one job. "
-        f"{holders} hold footage that matches, so they ran the detector, each over its own files. {publisher} heard of "
-        f"{heard} with detections as they were made: each once, and all of them.",
-    )
+    holders = " and ".join(plan.holders)
+    if plan.kills:
+        victim, publisher = more["killed"]
+        again = f"{count(r.wasted_frames, 'frame')} twice" if r.wasted_frames else "no frame twice"
+        last = max((taken["seconds"] for taken in more["takeovers"]), default=0.0)
+        begun = f" What it had begun went on elsewhere within {last:.0f} s." if last else ""
+        _paragraph(
+            out,
+            f"Every file lies at two of three peers. {publisher}, which holds none, published one job; half-way it and "
+            f"{victim} were killed. The others noticed by themselves and did the rest of {victim}'s part, analysing "
+            f"{again}.{begun} {plan.watcher} heard of {heard} with detections as they were made: each once, and all of "
+            f"them. Then {victim} was started again, because what it had found before lies with it alone.",
+        )
+    else:
+        _paragraph(
+            out,
+            f"Three equal peers, a process each, found each other. {plan.publisher}, which holds no footage, published "
+            f"one job. {holders} hold footage that matches, so they ran the detector, each over its own files. "
+            f"{plan.watcher} heard of {heard} with detections as they were made: each once, and all of them.",
+        )
     _paragraph(
         out,
         f"{stayed} of footage stayed where it is; {crossed} crossed the mesh, 1 byte for every {r.ratio:.1f}. Of these "

@@ -41,6 +41,13 @@ class Screen:
         else:
             self._out.say(text)
 
+    def warn(self, text: str) -> None:
+        """Something bad that has been done."""
+        if self._is_live:
+            self._out.console.print(Text.assemble(("✗ ", "red"), (clean(text), "red")), soft_wrap=True)
+        else:
+            self._out.say(text)
+
     def waiting(self, text: str) -> AbstractContextManager[object]:
         return self._out.console.status(text) if self._is_live else nullcontext()
 
@@ -73,6 +80,8 @@ class JobScreen:
     def __init__(self, out: Output, title: str, listener: str, *, live: bool) -> None:
         self._out, self._title, self._listener, self._is_live = out, clean(title), listener, live
         self._view: dict[str, Any] = {}
+        self.killed: set[str] = set()
+        """Peers that are shown as such."""
         self._lines: deque[str] = deque(maxlen=SCROLL)
         self._events = 0
         self._said_progress = self._said_event = -1e9
@@ -109,7 +118,7 @@ class JobScreen:
         for name, done, total, fps, found in self._shares():
             bar = ProgressBar(total=total or None, completed=min(done, total), width=30)
             table.add_row(
-                Text(name, "bold"),
+                Text(f"{name} ✗", "red") if name in self.killed else Text(name, "bold"),
                 bar,
                 Text(f"{done:,}/{total:,} frames"),
                 Text(f"{fps:.0f} frames/s", "cyan"),

@@ -35,6 +35,12 @@ if TYPE_CHECKING:
     metavar="MULTIADDR",
     help="Where to listen [/ip4/0.0.0.0/tcp/4001]; port 0: any free one.",
 )
+@click.option(
+    "--announce",
+    multiple=True,
+    metavar="MULTIADDR",
+    help="What others shall dial instead, behind a forwarded port or a proxy.",
+)
 @click.option("--name", metavar="NAME", help="What people call this peer.")
 @click.option("--mesh", metavar="NAME", help="Which mesh: peers of others are not heard [default].")
 @click.option("--swarm-key", metavar="FILE", help="The mesh's pre-shared key; `meshinfer init --swarm-key` makes one.")
@@ -72,6 +78,7 @@ def up(session: Session, sources: tuple[str, ...], labels: tuple[str, ...], tied
         ("peer", "name"),
         ("mesh", "bootstrap"),
         ("mesh", "listen"),
+        ("mesh", "announce"),
         ("mesh", "swarm_key"),
         ("policy", "share_pixels"),
         ("limits", "workers"),

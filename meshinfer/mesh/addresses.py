@@ -86,6 +86,16 @@ def parse_listen(text: str) -> Address:
     return address
 
 
+def parse_announce(text: str) -> Address:
+    """Where others reach this peer through a forwarded port or a proxy. Raises `ConfigError`."""
+    address = parse_address(text)
+    if address.peer is not None:
+        raise ConfigError(f"cannot announce {text!r}: leave /p2p/... out, the peer's own id is put there")
+    if address.port == 0:
+        raise ConfigError(f"cannot announce port 0 in {text!r}: say the port that others dial")
+    return address
+
+
 def parse_dial(text: str) -> tuple[PeerId, str]:
     """A peer and where it can be dialed. Raises `ConfigError` where the address names no peer."""
     address = parse_address(text)

@@ -90,6 +90,7 @@ class _Peer:
             async with open_mesh(
                 self.identity,
                 listen=settings.listen,
+                announce=settings.announce,
                 mesh=settings.name,
                 bootstrap=settings.bootstrap,
                 swarm_key=_swarm_key(settings.swarm_key),

@@ -99,7 +99,7 @@ class Database:
                 "upgrade, or use another home folder"
             )
         is_new = not version and not names
-        if not is_new and (not version or (version == VERSION and not names >= _NAMES)):
+        if not is_new and (version < 1 or (version == VERSION and not names >= _NAMES)):
             raise damaged(self.path, "tables are missing")
         with self._mapped():
             c.execute("PRAGMA journal_mode = WAL")

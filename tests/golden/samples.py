@@ -128,6 +128,8 @@ def messages() -> dict[str, tuple[str, Any]]:
         ),
         "catalog_of": ("read_catalog_of", m.CatalogOf("cam")),
         "catalog": ("read_catalog", m.CatalogPage((entry,), (Unreadable("cam", "b.mp4", "truncated"),))),
+        "want_work": ("read_want_work", m.WantWork(ORDER.id, 4)),
+        "give_work": ("read_give_work", m.GiveWork((RAW,))),
         "checkup": ("read_checkup", m.Checkup(vector)),
         "health": (
             "read_health",

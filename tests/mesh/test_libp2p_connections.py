@@ -137,6 +137,12 @@ async def test_a_wildcard_is_advertised_as_the_interfaces_it_means_loopback_firs
             await until(lambda: bob.peers == {alice.me})
 
 
+async def test_what_is_announced_takes_the_place_of_where_it_listens() -> None:
+    announce = ("/dns4/yard.example/tcp/4001", "/ip4/10.0.0.5/tcp/4002")
+    async with open_mesh(identity("alice"), listen=ANY_PORT, announce=announce, mesh="test") as alice:
+        assert alice.addresses == tuple(f"{address}/p2p/{alice.me}" for address in announce)
+
+
 async def test_ipv6_is_listened_on_and_dialed() -> None:
     async with (
         open_mesh(ephemeral(), listen=("/ip6/::1/tcp/0",), mesh="test") as alice,

@@ -14,7 +14,7 @@ from libp2p.peer.id import ID
 from nacl.signing import VerifyKey
 
 from meshinfer.errors import ConfigError
-from meshinfer.mesh.addresses import Address, advertised, parse_address, parse_dial, parse_listen
+from meshinfer.mesh.addresses import Address, advertised, parse_address, parse_announce, parse_dial, parse_listen
 from meshinfer.mesh.identity import KEY_PREFIX, SHORT_KEY_PREFIX, Identity, ephemeral, load_or_create
 from meshinfer.mesh.swarm_key import format_swarm_key, parse_swarm_key
 from meshinfer.model.ids import PeerId
@@ -144,6 +144,14 @@ def test_an_address_to_dial_names_its_peer_and_one_to_listen_on_is_of_this_machi
     with pytest.raises(ConfigError, match="cannot listen"):
         parse_listen("/dns4/localhost/tcp/4001")
     assert parse_listen("/ip6/0::0/tcp/0") == Address("ip6", "::", 0, None)
+
+
+def test_an_address_to_announce_names_no_peer_and_a_port_that_can_be_dialed() -> None:
+    assert str(parse_announce("/dns4/yard.example/tcp/4001")) == "/dns4/yard.example/tcp/4001"
+    with pytest.raises(ConfigError, match="cannot announce port 0"):
+        parse_announce("/ip4/10.0.0.5/tcp/0")
+    with pytest.raises(ConfigError, match="leave /p2p/"):
+        parse_announce(f"/ip4/10.0.0.5/tcp/4001/p2p/{ephemeral().peer_id}")
 
 
 def test_wildcards_are_advertised_as_interfaces_loopback_first_and_each_once() -> None:

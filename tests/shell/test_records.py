@@ -7,7 +7,7 @@ from itertools import pairwise
 import pytest
 import trio
 
-from meshinfer.model.facts import Cancel, Claim, Fact, Manifest, Outcome, Outcomes
+from meshinfer.model.facts import Cancel, Claim, Fact, Holding, Manifest, Outcome, Outcomes, Running
 from meshinfer.model.ids import JobId
 from meshinfer.model.record import Record
 from meshinfer.node import records
@@ -215,18 +215,18 @@ async def test_a_lost_store_takes_back_what_was_bound_to_it(world: World) -> Non
 async def test_facts_that_outrun_their_job_count_once_it_comes(world: World) -> None:
     alice = await world.start("alice")
     job = order()
-    task = bytes(16)
+    unit, task = bytes(12), bytes(16)
     facts: list[Fact] = [
         Outcomes(job.id, (Outcome(task, True, 10, 3, 1.0),)),
-        Claim(job.id, (task,), 1, 1, 1.0),
-        Manifest(job.id, 0, 1, (task,)),
+        Claim(job.id, (Running(task),), 1, 1, 1.0),
+        Manifest(job.id, 0, 1, (Holding(unit),)),
         job,
     ]
     for seq, fact in enumerate(facts, start=1):
         await alice.records.hear(record(fact, seq).sealed, 0.0)
     state = alice.jobs[job.id]
     mallory = who("mallory").peer_id
-    assert state.held[mallory] == {"00" * 16}
+    assert state.held[mallory] == {"00" * 12: 1}  # type: ignore[comparison-overlap]  # ids are strings
     assert mallory in state.outcomes["00" * 16]  # type: ignore[index]
 
 

@@ -13,6 +13,7 @@ import msgspec
 import pytest
 
 from meshinfer.cli import showcase_peers
+from meshinfer.cli.showcase_digest import digest, digest_of_sites
 from meshinfer.cli.showcase_peers import Crew, end_all, environment
 from meshinfer.cli.showcase_place import Place, cache_folder
 from meshinfer.cli.showcase_reckoning import Facts, Site, reckon
@@ -28,7 +29,7 @@ def row(peer: str, frame: int, *found: Found) -> Row:
     return Row(
         peer=f"id-{peer}",
         peer_name=peer,
-        source="yard",
+        source=peer,
         entry="1.mp4",
         frame=frame,
         t=frame / 10,
@@ -45,16 +46,19 @@ def row(peer: str, frame: int, *found: Found) -> Row:
 
 def facts() -> Facts:
     """Two peers, a file of three frames each: a person, a person, nothing; both persons were found."""
-    site = Site({"1.mp4": [[PERSON], [PERSON], []]}, bytes=5000)
+    plain = digest(("1.mp4", frame, [("person", 0.9, BOX)]) for frame in (0, 1))
+    site = Site({"1.mp4": [[PERSON], [PERSON], []]}, bytes=5000, plain=plain)
     rows = [row(peer, frame, Found("person", 0.9, BOX)) for peer in ("a", "b") for frame in (0, 1)]
     peers: list[dict[str, Any]] = [
         {"name": p, "done": 1, "analysed": 3, "fps": 30.0, "detections": 2, "errors": []} for p in ("a", "b")
     ]
     return Facts(
         sites={"a": site, "b": site},
+        held={"a": ["a"], "b": ["b"], "office": []},
         job={"state": "done", "tasks": {"total": 2, "done": 2}, "peers": peers},
         rows=rows,
         live=[(r.task, r.frame) for r in rows],
+        told={(r.task, r.frame): r.peer_name for r in rows},
         sent={"a": 400, "b": 500, "office": 100},
         picture_bytes=50,
         pictures=1,
@@ -66,7 +70,8 @@ def test_a_good_run_adds_up_and_has_no_problems() -> None:
     r = reckon(facts())
     assert r.problems == []
     assert (r.entries, r.frames, r.detections, r.live_frames, r.fps) == (2, 6, 4, 4, 3.0)
-    assert (r.recall, r.precision) == (1.0, 1.0)
+    assert (r.recall, r.precision, r.wasted_frames) == (1.0, 1.0, 0)
+    assert r.digest == r.plain_digest == digest_of_sites({name: site.plain for name, site in facts().sites.items()})
     assert (r.footage_bytes, r.mesh_bytes, r.ratio) == (10_000, 1000, 10.0)
     office = r.peers[2]
     assert (office.name, office.frames, office.recall, office.footage_bytes, office.sent_bytes) == (
@@ -88,14 +93,15 @@ def test_detections_count_for_the_peer_that_holds_the_footage() -> None:
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [
-        (lambda f: {"job": {**f.job, "state": "running", "tasks": {"done": 1}}}, "running: 1 of 2 files are done"),
-        (lambda f: {"rows": [*f.rows, f.rows[0]]}, "the results tell 1 frames twice"),
+        (lambda f: {"job": {**f.job, "state": "running", "tasks": {"total": 2, "done": 1}}}, "running: 1 of 2 tasks"),
         (lambda f: {"live": [*f.live, f.live[0]]}, "was told 1 frames twice"),
         (lambda f: {"live": f.live[1:]}, "missed 1 of 4 frames"),
-        (lambda f: {"rows": [*f.rows, row("office", 0)], "live": [*f.live, ("task-office", 0)]}, "office reported"),
-        (lambda f: {"sites": {**f.sites, "b": Site({"1.mp4": [[PERSON], [PERSON], [], []]}, 1)}}, "the footage has 7"),
-        (lambda f: {"rows": f.rows[1:]}, "recall is 0.750"),
-        (lambda f: {"rows": [row(r.peer_name, r.frame, *r.detections, *r.detections) for r in f.rows]}, "precision is"),
+        (
+            lambda f: {"rows": [*f.rows[:-1], msgspec.structs.replace(f.rows[-1], peer_name="office")]},
+            "office reported",
+        ),
+        (lambda f: {"job": {**f.job, "peers": f.job["peers"][:1]}}, "3 frames were analysed, and the footage has 6"),
+        (lambda f: {"sites": {**f.sites, "b": msgspec.structs.replace(f.sites["b"], plain="other")}}, "of b ("),
         (lambda f: {"missing": ["b"]}, "not heard from when the results were collected: b"),
         (lambda f: {"pictures": 0}, "no annotated frame"),
     ],
@@ -110,9 +116,44 @@ def test_what_is_wrong_is_said(change: Callable[[Facts], dict[str, Any]], compla
 def test_a_failed_file_is_named() -> None:
     good = facts()
     failed = {**good.job["peers"][1], "done": 0, "errors": [{"entry": "1.mp4", "message": "no frame could be read"}]}
-    job = {**good.job, "tasks": {"done": 1}, "peers": [good.job["peers"][0], failed]}
+    job = {**good.job, "tasks": {"total": 2, "done": 1}, "peers": [good.job["peers"][0], failed]}
     problems = reckon(msgspec.structs.replace(good, job=job)).problems
-    assert problems == ["the job is done: 1 of 2 files are done", "b failed on 1.mp4: no frame could be read"]
+    assert problems == ["the job is done: 1 of 2 tasks are done", "b failed on 1.mp4: no frame could be read"]
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        (lambda rows: rows[1:], "recall is 0.750"),
+        (lambda rows: [row(r.peer_name, r.frame, *r.detections, *r.detections) for r in rows], "precision is 0.500"),
+        (lambda rows: [*rows, rows[0]], "the results tell 1 frames twice"),
+    ],
+)
+def test_other_detections_have_another_digest(change: Callable[[list[Row]], list[Row]], complaint: str) -> None:
+    good = facts()
+    problems = " ".join(reckon(msgspec.structs.replace(good, rows=change(list(good.rows)))).problems)
+    assert "is not what a plain loop finds" in problems
+    assert complaint in problems
+
+
+def test_the_digest_does_not_depend_on_the_order_or_on_who_found_it() -> None:
+    found = [("b", 0, [("person", 0.5, BOX)]), ("a", 7, [("person", 0.9, BOX)]), ("a", 11, [("vehicle", 0.9, BOX)])]
+    assert digest(found) == digest(reversed(found))
+    assert len({digest(found), digest(found[1:]), digest([("c", *found[0][1:]), *found[1:]])}) == 3
+    assert digest_of_sites({"x": "1", "y": "2"}) == digest_of_sites({"y": "2", "x": "1"})
+    assert digest_of_sites({"x": "1", "y": "2"}) != digest_of_sites({"x": "2", "y": "1"})
+
+
+def test_work_that_was_taken_over_is_right_wherever_the_footage_lies_and_what_was_done_twice_is_counted() -> None:
+    good = facts()
+    moved = [msgspec.structs.replace(r, peer_name="b", peer="id-b") for r in good.rows]
+    held = {"a": ["a", "b"], "b": ["a", "b"], "office": []}
+    r = reckon(msgspec.structs.replace(good, rows=moved, held=held, killed=["a", "office"]))
+    assert r.problems == []
+    assert r.wasted_frames == 2, "the subscriber had heard of them from the peer that was killed"
+    assert [line.recall for line in r.peers] == [None, None, None], "it says nothing about one peer"
+    assert [line.recall for line in r.sites] == [1.0, 1.0]
+    assert [line.detections for line in r.peers] == [0, 4, 0]
 
 
 def test_footage_is_cached_where_xdg_says_and_nowhere_if_that_cannot_be_written(tmp_path: Path) -> None:

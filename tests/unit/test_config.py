@@ -70,6 +70,8 @@ def test_bootstrap_in_each_form(tmp_path: Path) -> None:
         ("[policy]\nshare_pixels = 1", "$.policy.share_pixels: expected true or false, got 1"),
         ("[mesh]\nbootstrap = ['/ip4/1.2.3.4/tcp/4001']", "$.mesh.bootstrap[0]: "),
         ("[mesh]\nlisten = ['4001']", "$.mesh.listen[0]: "),
+        ("[mesh]\nannounce = '/ip4/1.2.3.4/tcp/0'", "$.mesh.announce[0]: cannot announce port 0"),
+        ("[mesh]\nannounce = ['/dns4/yard.example/udp/1']", "$.mesh.announce[0]: bad address"),
         ("[mesh]\nname = 'two words'", "$.mesh.name: expected text like"),
         ("[[source]]\nname = 'a b'\npath = '.'", "$.source[0].name: expected text like"),
         ("[[source]]\nname = 'a'", "$.source[0].path: missing"),

@@ -18,7 +18,17 @@ from meshinfer.model.job import Detect
 from meshinfer.node.driver import Driver
 from meshinfer.node.runner import Runner
 from meshinfer.schedule.state import ScheduleState
-from meshinfer.schedule.stimuli import CatalogChanged, Effect, Heard, ModelsChanged, RoomChanged, Start, State, Stop
+from meshinfer.schedule.stimuli import (
+    CatalogChanged,
+    Effect,
+    Heard,
+    ModelsChanged,
+    RoomChanged,
+    Start,
+    State,
+    Stop,
+    Yield,
+)
 from meshinfer.store import Database, EventLog, TaskTable
 from tests.shell.support import MODEL, order, who
 from tests.story.plain import detect_all
@@ -55,7 +65,7 @@ class Host:
         match effect:
             case State(fact):
                 self.driver.feed(Heard(self.me, fact, trio.current_time()))
-            case Start() | Stop():
+            case Start() | Stop() | Yield():
                 self.runner.perform(effect)
 
     def _trouble(self, why: str) -> None:
@@ -77,7 +87,7 @@ class Host:
         """With a page more each time that the disk was full."""
         with trio.fail_after(PATIENCE):
             spare = 1
-            while not any(row.state == "done" for row in TaskTable(self.db, self.me).of_job(self.job.id)):
+            while not all(mine.status == "ended" for mine in self.driver.state.jobs[self.job.id].mine.values()):
                 if not self.driver.state.room:
                     self.limit(spare)
                     spare += 1
@@ -139,4 +149,4 @@ async def test_a_peer_that_stops_with_a_full_disk_stops(
                 patch.setattr(TaskTable, "release", full)
                 await host.runner.close(5.0)
         stored = EventLog(db, host.me).replay(0, limit=FRAMES)
-        assert [e.frame for e in stored] == sorted(detect_all(model, video, Detect()))
+        assert sorted(e.frame for e in stored) == sorted(detect_all(model, video, Detect()))

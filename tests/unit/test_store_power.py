@@ -60,6 +60,8 @@ def work(db: Database) -> Iterator[tuple[bool, int]]:
     for n in range(3):
         task = TaskId(f"{n:032x}")
         row = tasks.begin(task, JOB, ENTRY)
+        yield False, sent
+        tasks.attempt(task, run=row.run)
         yield True, sent
         for at in range(0, 12, 4):
             batch = [found(f) for f in range(at, at + 4)]

@@ -17,7 +17,7 @@ from libp2p.transport.exceptions import SecurityUpgradeFailure
 from multiaddr import Multiaddr
 
 from meshinfer.errors import ConfigError, MeshError, MeshInferError, MessageTooBig
-from meshinfer.mesh.addresses import Address, advertised, parse_dial, parse_listen
+from meshinfer.mesh.addresses import Address, advertised, parse_announce, parse_dial, parse_listen
 from meshinfer.mesh.api import MAX_MESSAGE, TOPICS, Handler, Message, PeerChange, Stream, Topic, Unreached
 from meshinfer.mesh.dialer import Dialer
 from meshinfer.mesh.identity import Identity
@@ -150,7 +150,7 @@ class Libp2pMesh:
     # Running and closing.
 
     @asynccontextmanager
-    async def run(self, listen: list[Address]) -> AsyncIterator[None]:
+    async def run(self, listen: list[Address], announce: list[Address]) -> AsyncIterator[None]:
         """Services first, the host last: a peer that opens a meshsub stream before pubsub runs would be lost."""
         async with AsyncExitStack() as stack:
             for service in (self._gossip, self._gossip.router, self._swarm):
@@ -159,7 +159,8 @@ class Libp2pMesh:
             await self._gossip.wait_until_ready()
             for topic in self._topics:
                 await self._gossip.subscribe(topic)
-            self._addresses = advertised(await listen_on(self._swarm, listen), interfaces(), self.me)
+            listening = advertised(await listen_on(self._swarm, listen), interfaces(), self.me)
+            self._addresses = tuple(str(a._replace(peer=self.me)) for a in announce) or listening
             async with trio.open_nursery() as nursery:
                 self._nursery = nursery
                 await nursery.start(self._dialer.run)
@@ -294,25 +295,27 @@ async def open_mesh(
     identity: Identity,
     *,
     listen: tuple[str, ...],
+    announce: tuple[str, ...] = (),
     mesh: str,
     bootstrap: tuple[str, ...] = (),
     swarm_key: bytes | None = None,
 ) -> AsyncIterator[Libp2pMesh]:
     """Join the mesh called `mesh`.
 
-    `listen`: multiaddrs of this machine; none at all for a peer that only dials. `bootstrap`: full multiaddrs of peers
-    to keep connected to. `swarm_key`: 32 bytes, without which nobody connects (py-libp2p's cipher differs: other libp2p
-    implementations cannot join such a mesh). Raises `ConfigError` for an address that is wrong, `MeshError` where it
-    cannot listen.
+    `listen`: multiaddrs of this machine; none at all for a peer that only dials. `announce`: what others are told to
+    dial, where that differs. `bootstrap`: full multiaddrs of peers to keep connected to. `swarm_key`: 32 bytes, without
+    which nobody connects (py-libp2p's cipher differs: other libp2p implementations cannot join such a mesh). Raises
+    `ConfigError` for an address that is wrong, `MeshError` where it cannot listen.
     """
     silence()
     if not re.fullmatch(r"[A-Za-z0-9._-]{1,64}", mesh):
         raise ConfigError(f"bad mesh name {mesh[:80]!r}: letters, digits, dots, dashes and underscores, at most 64")
     where = list(dict.fromkeys(parse_listen(text) for text in listen))
+    told = list(dict.fromkeys(parse_announce(text) for text in announce))
     known = tuple(parse_dial(text)[1] for text in bootstrap)
     network = Libp2pMesh(identity, mesh, swarm_key)
     with ungrouped():
-        async with network.run(where):
+        async with network.run(where, told):
             network.know(known)
             yield network
 

@@ -146,7 +146,7 @@ def test_jobs_lists_and_describes(node: ScriptedNode, cli: Cli) -> None:
     described = cli("jobs", "3f2a")
     assert described.exit_code == 0
     assert "by office" in described.stdout
-    assert node.asked[-1] == ("job", {"job": "3f2a"})
+    assert node.asked[-1] == ("job", {"job": "3f2a", "explain": False})
 
 
 PEERS = {
