@@ -64,10 +64,10 @@ def job_view(state: ScheduleState, job: JobState, now: float, verdicts: dict[Pee
     answered = bool(verdicts) and residents <= verdicts.keys()
     if stage == "waiting" and answered and not p.total and all(v.verdict == "declines" for v in verdicts.values()):
         stage = "declined"
-    peers = sorted(p.shares.keys() | verdicts.keys())
     reused = Counter[PeerId]()
     for outcomes in job.outcomes.values():
         reused.update({peer: o.frames for peer, o in outcomes.items() if o.reused})
+    peers = sorted(p.shares.keys() | verdicts.keys())
     missing = dict.fromkeys(p.missing, "holds part of the job and is not connected")
     return {
         "job": job.id,
