@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import msgspec
@@ -64,6 +65,9 @@ def job_view(state: ScheduleState, job: JobState, now: float, verdicts: dict[Pee
     answered = bool(verdicts) and residents <= verdicts.keys()
     if stage == "waiting" and answered and not p.total and all(v.verdict == "declines" for v in verdicts.values()):
         stage = "declined"
+    reused = Counter[PeerId]()
+    for outcomes in job.outcomes.values():
+        reused.update({peer: o.frames for peer, o in outcomes.items() if o.reused})
     peers = sorted(p.shares.keys() | verdicts.keys())
     missing = dict.fromkeys(p.missing, "holds part of the job and is not heard from")
     return {
@@ -92,19 +96,20 @@ def job_view(state: ScheduleState, job: JobState, now: float, verdicts: dict[Pee
         "frames": p.frames,
         "detections": p.detections,
         "seconds": max((share.seconds for share in p.shares.values()), default=0.0),
-        "peers": [_peer_view(state, peer, p, verdicts.get(peer)) for peer in peers],
+        "peers": [_peer_view(state, peer, p, verdicts.get(peer), reused[peer]) for peer in peers],
         "missing": missing_view(state, missing),
     }
 
 
-def _peer_view(state: ScheduleState, peer: PeerId, p: Progress, verdict: Verdict | None) -> View:
+def _peer_view(state: ScheduleState, peer: PeerId, p: Progress, verdict: Verdict | None, reused: int) -> View:
+    """`reused`: frames that it had analysed before."""
     share = p.shares.get(peer, Share())
     said = verdict or Verdict("runs" if share.tasks else "unknown")
     view = verdict_view(state, peer, said)
     view.update(msgspec.to_builtins(share) if share.tasks else {"done": 0, "failed": 0, "seconds": 0.0})
     view["connected"] = peer == state.me or peer in state.connected
     seconds = view["seconds"]
-    view["fps"] = round(view.get("analysed", 0) / seconds, 1) if seconds else 0.0
+    view["fps"] = round(max(0, view.get("analysed", 0) - reused) / seconds, 1) if seconds else 0.0
     view.setdefault("analysed", 0)
     view.setdefault("running", 0)
     view.setdefault("detections", 0)

@@ -52,7 +52,15 @@ async def test_until_it_is_done(world: World) -> None:
     await until(lambda: watched.over, 10)
     assert watched.states[-2:] == ["running", "done"]
     last = watched.views[-1]
-    assert last["tasks"] == {"total": 3, "done": 3, "failed": 0, "running": 0, "pending": 0, "cancelled": 0}
+    assert last["tasks"] == {
+        "total": 3,
+        "done": 3,
+        "failed": 0,
+        "running": 0,
+        "pending": 0,
+        "cancelled": 0,
+        "reused": 0,
+    }
     assert last["missing"] == []
     assert {p["name"]: p["verdict"] for p in last["peers"]} == {"alice": "declines", "bob": "runs", "carol": "runs"}
 

@@ -270,7 +270,7 @@ def test_guests(place: Place, tmp_path: Path) -> None:
     refused(meshinfer(home, *job), 3, "no node runs in", "or join for this one call with --bootstrap")
     done = meshinfer(home, *job, "--bootstrap", place.bob.address)
     assert done.returncode == 0, done.stderr
-    assert "1 of 1 file done" in done.stdout
+    assert "1 of 1 task done" in done.stdout
     subscriber = Command(home, "subscribe", "--since", "1h", "--job", "guests", "--bootstrap", place.alice.address)
     assert "dock/good.avi" in subscriber.wait_line()
     ended = subscriber.end(signal.SIGINT, within=10)

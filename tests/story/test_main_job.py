@@ -73,8 +73,10 @@ def test_the_story(peer: Callable[..., PeerProcess], footage: tuple[Path, Path],
     sent_before = [p.ask("status")["bytes_out"] for p in (alice, bob)]
 
     job = carol.publish(**SPEC, name="people")
-    view = carol.wait_done(job, total=2)
-    assert {p["name"]: p["tasks"] for p in view["peers"] if p["tasks"]} == {"alice": 1, "bob": 1}
+    view = carol.wait_done(job, total=6)
+    assert {p["name"]: p["tasks"] for p in view["peers"] if p["tasks"]} == {"alice": 1, "bob": 5}, (
+        "spans of bob's video"
+    )
     events = carol.results(job, tmp_path / "out")
 
     expected = {
@@ -109,7 +111,7 @@ def test_killed_in_the_middle(
     bob.kill()
     assert carol.job(job)["state"] != "done"
     bob.start()
-    carol.wait_done(job, total=2)
+    carol.wait_done(job, total=6)
     found = [e for e in carol.results(job, tmp_path / "out") if e["entry"] == PEOPLE]
     assert as_found(found) == detect_all(model, footage[1] / PEOPLE, PERSON)
     while len(heard) < len(found):
@@ -128,7 +130,7 @@ def test_the_publisher_dies(
     job = carol.publish(**SPEC, sample={"every": 4})
     eventually("bob has heard of the job", lambda: any(j["job"] == job for j in bob.ask("jobs")["jobs"]))
     carol.kill()
-    alice.wait_done(job, total=2)
+    alice.wait_done(job, total=6)
     found = by_entry(alice.results(job, tmp_path / "out"))
     assert as_found(found[PEOPLE]) == detect_all(model, footage[1] / PEOPLE, PERSON, every=4)
 
@@ -144,7 +146,7 @@ def test_a_late_joiner_runs_the_job(
     alice.wait_done(job, total=1)
     bob = peer("bob", "--source", f"gate={footage[1]}", "--bootstrap", alice.address)
     bob.add_model(model)
-    alice.wait_done(job, total=2)
+    alice.wait_done(job, total=3)
     found = by_entry(alice.results(job, tmp_path / "out"))
     assert as_found(found[PEOPLE]) == detect_all(model, footage[1] / PEOPLE, PERSON, every=10)
 
@@ -191,3 +193,27 @@ def test_copies_are_run_once(peer: Callable[..., PeerProcess], footage: tuple[Pa
     every = bob.publish(**SPEC, sample={"every": 20}, scope="every")
     view = bob.wait_done(every, total=2)
     assert {p["name"]: p["done"] for p in view["peers"]} == {"alice": 1, "bob": 1}
+
+
+def test_what_is_done_is_not_done_again(
+    peer: Callable[..., PeerProcess], footage: tuple[Path, Path], model: Path, tmp_path: Path
+) -> None:
+    """An equal job finds everything done, and has all of the first one's results and events; a fresh one its own."""
+    alice = peer("alice", "--source", f"dock={footage[1]}")
+    alice.add_model(model)
+    alice.wait_entries(1)
+    jobs = []
+    for more, reused in (({}, 0), ({"name": "again"}, 1), ({"fresh": True}, 0)):
+        jobs.append(alice.publish(**{**SPEC, "sample": {"every": 25}, **more}))
+        view = alice.wait_done(jobs[-1], total=1)
+        assert view["tasks"]["reused"] == reused
+    found = [alice.results(job, tmp_path / job) for job in jobs]
+    assert found[0]
+    assert as_found(found[0]) == as_found(found[1]) == as_found(found[2])
+    assert [{event["job"] for event in events} for events in found] == [{job} for job in jobs]
+    assert [event["cursor"] for event in found[0]] == [event["cursor"] for event in found[1]]
+    assert alice.ask("status")["events"] == 2 * len(found[0]), "nothing was recorded twice but for the fresh job"
+    subscriber = Subscriber(alice, "--job", jobs[1], "--since", "1h")
+    events = subscriber.events()
+    assert [next(events)["cursor"] for _ in found[1]] == [event["cursor"] for event in found[0]]
+    subscriber.stop()
