@@ -69,15 +69,14 @@ def hash_of(*parts: bytes, digits: int = 32) -> str:
     return h.hexdigest()[:digits]
 
 
-def unit_id(work: str, content: ContentId, length: int, *, owner: PeerId | None) -> UnitId:
-    """The id of running `work` (a job's digest of model, parameters and sampling) over `content`.
+def unit_id(work: str, content: ContentId, spans: int, length: int, *, owner: PeerId | None) -> UnitId:
+    """The id of running `work` (a job's digest of model, parameters and sampling) over `content`, cut into so many
+    spans of so many frames (`model/spans.py`).
 
-    `length` is that of its spans in frames (`model/spans.py`). `owner` is None for `scope: once`, where every copy is
-    the same unit; the holder for `scope: every`.
+    `owner` is None for `scope: once`, where every copy is the same unit; the holder for `scope: every`.
     """
-    return UnitId(
-        hash_of(b"unit", work.encode(), content.encode(), str(length).encode(), (owner or "").encode(), digits=24)
-    )
+    pieces = f"{spans}x{length}".encode()
+    return UnitId(hash_of(b"unit", work.encode(), content.encode(), pieces, (owner or "").encode(), digits=24))
 
 
 def task_id(unit: UnitId, span: int) -> TaskId:

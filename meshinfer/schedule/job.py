@@ -122,7 +122,7 @@ class JobState:
         return self.info.spec is not None and self.info.spec.scope == "once"
 
     def unit_for(self, content: ContentId, cut: Cut, me: PeerId) -> UnitId:
-        return unit_id(self.work, content, cut.length, owner=None if self.is_shared else me)
+        return unit_id(self.work, content, *cut, owner=None if self.is_shared else me)
 
     def open_here(self) -> Iterator[TaskId]:
         """Our tasks that are not over, as far as they were looked at."""

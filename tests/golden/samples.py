@@ -54,7 +54,7 @@ SPEC = JobSpec(
 )
 PACKED = pack_spec(SPEC)
 ORDER = JobOrder(job_id(PACKED, MODEL, b"noncence"), PACKED, MODEL, b"noncence", 1_700_000_000.5)
-UNIT = unit_id(read_order(ORDER, IDENTITY.peer_id).work, CONTENT, 960, owner=None)
+UNIT = unit_id(read_order(ORDER, IDENTITY.peer_id).work, CONTENT, 3, 960, owner=None)
 TASK = task_id(UNIT, 1)
 RAW = bytes.fromhex(TASK)
 

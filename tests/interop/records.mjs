@@ -19,15 +19,16 @@ export function hash (digits, ...parts) {
 export const jobId = ({ spec, model, nonce }) => hash(16, 'job', spec, model, nonce)
 
 export function workOf ({ id, spec, model }) {
-  const { sample = {}, detect = {}, limits = {} } = decode(spec)
+  const { sample = {}, detect = {}, limits = {}, fresh = false } = decode(spec)
   const rules = [
     sample.every ?? 'frame', sample.fps == null ? null : new Float(sample.fps), detect.classes ?? [],
     new Float(detect.min_score ?? 0.25), new Float(detect.iou ?? 0.6), limits.frames ?? null, limits.detections ?? 300
   ]
-  return hash(32, id, model, encode(rules))
+  return hash(32, fresh ? id : '', model, encode(rules))
 }
 
-export const taskId = (order, content, owner = '') => hash(32, 'task', workOf(order), content, owner)
+export const taskId = (order, content, { cut = '1x0', span = 0, owner = '' } = {}) =>
+  hash(24, 'unit', workOf(order), content, cut, owner) + span.toString(16).padStart(8, '0')
 
 export async function seal (key, { mesh, kind, origin, incarnation, seq, key: slot, body }) {
   const payload = encode([mesh, kind, origin, incarnation, seq, slot, body])

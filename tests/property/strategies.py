@@ -38,6 +38,8 @@ MESSAGES: dict[str, tuple[type, ...]] = {
     "read_verdict": (Verdict,),
     "read_catalog_of": (messages.CatalogOf,),
     "read_catalog": (messages.CatalogPage,),
+    "read_want_work": (messages.WantWork,),
+    "read_give_work": (messages.GiveWork,),
     "read_checkup": (messages.Checkup,),
     "read_health": (messages.Health,),
 }

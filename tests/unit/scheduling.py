@@ -9,6 +9,7 @@ from meshinfer.model.catalog import Entry, SourceSummary
 from meshinfer.model.facts import Claim, Holding, Manifest, Outcome, Outcomes, PeerFact, Running
 from meshinfer.model.ids import ContentId, PeerId, TaskId, UnitId, task_id, unit_id
 from meshinfer.model.job import JobOrder, JobSpec, job_id, pack_spec, read_order
+from meshinfer.model.spans import WHOLE, Cut
 from meshinfer.schedule import stimuli as st
 from meshinfer.schedule.rank import ranked
 from meshinfer.schedule.sketch import sketch
@@ -35,22 +36,21 @@ def order(nonce: str = "n", *, packed: bytes | None = None, **spec: Any) -> JobO
     return JobOrder(job_id(packed, MODEL, salt), packed, MODEL, salt, 0.0)
 
 
-def unit(of: JobOrder, name: str, owner: PeerId | None = None, *, length: int = 0) -> UnitId:
-    return unit_id(read_order(of, ME).work, content(name), length, owner=owner)
+def unit(of: JobOrder, name: str, owner: PeerId | None = None, *, cut: Cut = WHOLE) -> UnitId:
+    return unit_id(read_order(of, ME).work, content(name), *cut, owner=owner)
 
 
-def task(of: JobOrder, name: str, owner: PeerId | None = None, *, length: int = 0, span: int = 0) -> TaskId:
-    """The task of an entry that is not cut; with `length`, one of its spans."""
-    return task_id(unit(of, name, owner, length=length), span)
+def task(of: JobOrder, name: str, owner: PeerId | None = None, *, cut: Cut = WHOLE, span: int = 0) -> TaskId:
+    return task_id(unit(of, name, owner, cut=cut), span)
 
 
 def raw(*tasks: TaskId) -> tuple[bytes, ...]:
     return tuple(map(bytes.fromhex, sorted(tasks)))
 
 
-def manifest(of: JobOrder, *names: str, frames: int = 0, spans: int = 1, length: int = 0) -> Manifest:
-    units = sorted(unit(of, name, length=length) for name in names)
-    return Manifest(of.id, 0, 1, tuple(Holding(bytes.fromhex(u), spans) for u in units), frames)
+def manifest(of: JobOrder, *names: str, frames: int = 0, cut: Cut = WHOLE) -> Manifest:
+    units = sorted(unit(of, name, cut=cut) for name in names)
+    return Manifest(of.id, 0, 1, tuple(Holding(bytes.fromhex(u), cut.spans) for u in units), frames)
 
 
 def claim(of: JobOrder, *names: str, epoch: int = 0, analysed: int = 0, **more: Any) -> Claim:
@@ -79,8 +79,8 @@ def holds(*names: str) -> SourceSummary:
     return SourceSummary("cam", ("video",), {}, len(names), 0, 0, 0.0, sketch=sketch(map(content, names)))
 
 
-def first_of(of: JobOrder, name: str, *peers: PeerId, length: int = 0) -> PeerId:
-    return ranked(unit(of, name, length=length), peers, {})[0]
+def first_of(of: JobOrder, name: str, *peers: PeerId, cut: Cut = WHOLE) -> PeerId:
+    return ranked(unit(of, name, cut=cut), peers, {})[0]
 
 
 def named(of: JobOrder, winner: PeerId, *peers: PeerId, tag: str = "f") -> str:

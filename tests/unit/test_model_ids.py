@@ -33,17 +33,18 @@ def test_the_hash_is_pinned() -> None:
 
 def test_copies_are_one_task_for_once_and_one_each_for_every() -> None:
     alice, bob = PeerId("alice"), PeerId("bob")
-    once = unit_id("work", CONTENT, 0, owner=None)
-    assert once == unit_id("work", CONTENT, 0, owner=None)
-    each = {once, unit_id("work", CONTENT, 0, owner=alice), unit_id("work", CONTENT, 0, owner=bob)}
+    once = unit_id("work", CONTENT, 1, 0, owner=None)
+    assert once == unit_id("work", CONTENT, 1, 0, owner=None)
+    each = {once, unit_id("work", CONTENT, 1, 0, owner=alice), unit_id("work", CONTENT, 1, 0, owner=bob)}
     assert len(each) == 3
-    assert unit_id("other work", CONTENT, 0, owner=None) not in each
-    assert unit_id("work", ContentId("d" * 32), 0, owner=None) not in each
-    assert unit_id("work", CONTENT, 750, owner=None) not in each
+    assert unit_id("other work", CONTENT, 1, 0, owner=None) not in each
+    assert unit_id("work", ContentId("d" * 32), 1, 0, owner=None) not in each
+    assert unit_id("work", CONTENT, 2, 750, owner=None) not in each
+    assert unit_id("work", CONTENT, 3, 750, owner=None) != unit_id("work", CONTENT, 2, 750, owner=None)
 
 
 def test_a_task_names_its_unit_and_its_span() -> None:
-    unit = unit_id("work", CONTENT, 750, owner=None)
+    unit = unit_id("work", CONTENT, 300, 750, owner=None)
     task = task_id(unit, 258)
     assert task == f"{unit}00000102"
     assert (unit_of(task), span_of(task)) == (unit, 258)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from meshinfer.model.ids import TaskId
+from meshinfer.model.spans import Cut
 from meshinfer.schedule import stimuli as st
 from meshinfer.schedule.lease import LEASE
 from meshinfer.schedule.stealing import ASK_LATER
@@ -27,8 +28,7 @@ NAMES = [name for i in range(200) if first_of(JOB, name := f"f{i:03}", ME, BOB) 
 """All of them fall to us, were it by rank alone."""
 
 LONG = "long.mp4"
-LENGTH = 300
-SPANS = 9
+CUT = Cut(9, 300)
 
 
 def busy() -> Peer:
@@ -146,12 +146,12 @@ def test_what_comes_too_late_is_not_started() -> None:
 
 def test_one_long_video_is_shared_by_its_spans() -> None:
     """Its nine spans of half a minute fall to us; four are handed to the engine, and the last two may move."""
-    long = next(n for i in range(100) if first_of(JOB, n := f"v{i}.mp4", ME, BOB, length=LENGTH) == ME)
-    me = Peer(entry(long, frames=SPANS * LENGTH - 10))
+    long = next(n for i in range(100) if first_of(JOB, n := f"v{i}.mp4", ME, BOB, cut=CUT) == ME)
+    me = Peer(entry(long, frames=9 * 300 - 10))
     me.meet(BOB, long)
     me.hear(CAROL, JOB)
-    me.hear(BOB, manifest(JOB, long, spans=SPANS, length=LENGTH))
+    me.hear(BOB, manifest(JOB, long, cut=CUT))
     starts = [e for e in me.handle(st.Tick()) if isinstance(e, st.Start)]
     assert not starts
-    assert list(me.state.running) == [task(JOB, long, length=LENGTH, span=n) for n in range(4)]
-    assert ask(me, 2) == tuple(task(JOB, long, length=LENGTH, span=n) for n in (8, 7))
+    assert list(me.state.running) == [task(JOB, long, cut=CUT, span=n) for n in range(4)]
+    assert ask(me, 2) == tuple(task(JOB, long, cut=CUT, span=n) for n in (8, 7))
