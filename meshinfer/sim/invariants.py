@@ -1,8 +1,11 @@
 """What must hold, checked while it runs (the numbers are those of docs/PROTOCOL.md's design).
 
 I1 no task is lost while a holder lives · I2 at rest every peer names the same result · I3 done is monotone
-I4 nobody runs data that it doesn't hold · I6 peers that can talk come to know the same, in bounded time
-I7 what a peer keeps is bounded · I8 without faults a task runs once, with faults once in a holder's life
+I4 nobody runs data that it doesn't hold · I5 what is private leaves no peer
+I6 peers that can talk come to know the same, in bounded time · I7 what a peer keeps is bounded
+I8 without faults a task runs once, with faults once in a holder's life
+
+All of it among honest peers: of those that break the rules nothing is asked, nor of work whose data they hold too.
 """
 
 from __future__ import annotations
@@ -11,7 +14,8 @@ from collections import Counter
 
 from meshinfer.model.catalog import Entry
 from meshinfer.model.facts import KINDS
-from meshinfer.model.ids import JobId, PeerId, TaskId
+from meshinfer.model.ids import ContentId, JobId, PeerId, TaskId
+from meshinfer.model.job import JobOrder
 from meshinfer.model.record import Record
 from meshinfer.schedule import stimuli as st
 from meshinfer.schedule.choice import SETTLE
@@ -22,6 +26,12 @@ from meshinfer.sim.peer import Peer
 
 Done = tuple[JobId, TaskId, PeerId]
 Version = tuple[int, int]
+
+PRIVATE = "private-"
+"""In the name of every file: names are told to those who ask for results, and stand in no record."""
+
+OF_ATTACKER = 1000
+"""Records of one attacker that others may keep."""
 
 EVERY_STEP = 32
 """Peers up to which all is looked at after each step; beyond, now and then."""
@@ -39,22 +49,47 @@ class Monitor:
         self._begins: dict[TaskId, list[tuple[float, Peer]]] = {}
         self._done: dict[tuple[int, int], set[Done]] = {}
         self._results = 0
+        self._published: dict[JobId, float] = {}
+        self._orphans: dict[TaskId, tuple[float, PeerId]] = {}
+        """Tasks whose runner died, when, and who it was."""
+        self.takeovers: list[float] = []
+        """Seconds from the death of a runner to the next run of its task elsewhere."""
+        self.spread: list[float] = []
+        """Seconds from the publishing of a job until a peer that was up knew it."""
 
     # ---- at every step -----------------------------------------------------------------------------------------------
 
     def begins(self, peer: Peer, task: TaskId, entry: Entry) -> None:
-        name = peer.process.name
+        name, now = peer.process.name, peer.around.agenda.now
         if entry not in peer.entries:
             raise self._chronicle.broken("I4", f"{name} runs {entry.name}, which it does not hold", task)
         self.runs[task] += 1
-        self._begins.setdefault(task, []).append((peer.around.agenda.now, peer))
+        self._begins.setdefault(task, []).append((now, peer))
+        if (orphan := self._orphans.pop(task, None)) is not None and orphan[1] != peer.id:
+            self.takeovers.append(now - orphan[0])
         life = (peer.index, peer.process.life, task)
         self._in_life[life] += 1
         if self._in_life[life] > 1:
             raise self._chronicle.broken("I8", f"{name} runs a task for the second time in one life", task)
 
+    def died(self, peer: Peer) -> None:
+        for task in peer.working:
+            self._orphans[task] = peer.around.agenda.now, peer.id
+
+    def published(self, job: JobId) -> None:
+        self._published[job] = self._chronicle.now
+
+    def leaves(self, peer: Peer, data: bytes) -> None:
+        if PRIVATE.encode() in data:
+            raise self._chronicle.broken("I5", f"{peer.process.name} tells others the name of a file")
+
     def handled(self, peer: Peer, stimulus: st.Stimulus) -> None:
+        if not peer.honest:
+            return
         match stimulus:
+            case st.Heard(_, JobOrder(id=job), _):
+                if peer.since < (at := self._published.get(job, -1.0)):
+                    self.spread.append(self._chronicle.now - at)
             case st.TaskReturned(task):  # it was not run after all, or will rightly be run again
                 self._in_life[peer.index, peer.process.life, task] -= 1
             case st.TaskEnded(task, outcome):
@@ -67,12 +102,19 @@ class Monitor:
             self._check_peer(peer)
 
     def now_and_then(self) -> None:
-        for peer in self._alive():
+        for peer in self.alive():
             self._check_peer(peer)
             self._check_vector(peer)
 
-    def _alive(self) -> list[Peer]:
-        return [peer for peer in self.peers if peer.process.alive]
+    def alive(self) -> list[Peer]:
+        """Those of whom anything is asked."""
+        return [peer for peer in self.peers if peer.process.alive and peer.honest]
+
+    def _suspects(self) -> tuple[set[PeerId], set[ContentId]]:
+        """Those that break the rules, and what they hold or held."""
+        suspects = [peer for peer in self.peers if not peer.honest]
+        held = {entry.content for peer in suspects for entry in peer.entries}
+        return {peer.id for peer in suspects}, held.union(*(peer.had for peer in suspects))
 
     def _check_peer(self, peer: Peer) -> None:
         try:
@@ -98,7 +140,7 @@ class Monitor:
         """What it claims to hold of another's store it holds, or something newer in its place."""
         vector = peer.vector()
         for other in self.peers:
-            if other is peer or other.store is None:
+            if other is peer or other.store is None or not other.honest:
                 continue
             newest = (other.id, other.store.incarnation)
             n = next((n for store, n in vector.items() if store == newest), 0)
@@ -112,6 +154,16 @@ class Monitor:
                     why = f"{peer.process.name} claims to hold {self._name(other.id)}'s records up to {n}"
                     raise self._chronicle.broken("I6", f"{why}, and lacks {slot.kind} {slot.key} ({kept.record.seq})")
 
+    def _versions(self, peer: Peer) -> dict[Slot, Version]:
+        """What a peer holds of honest peers, by slot."""
+        log, (suspects, _) = peer.books.log, self._suspects()
+        return {
+            Slot(r.origin, r.kind, r.key): _version(r)
+            for kind in KINDS
+            for r, _ in log.of_kind(kind)
+            if r.origin not in suspects
+        }
+
     def _name(self, peer: PeerId) -> str:
         return next((p.process.name for p in self.peers if p.id == peer), peer[-6:])
 
@@ -120,9 +172,9 @@ class Monitor:
     def known(self) -> dict[Slot, Version]:
         """The newest that any living peer holds in each slot, without what a lost store takes back."""
         out: dict[Slot, Version] = {}
-        lives_in = {peer.id: peer.store.incarnation for peer in self.peers if peer.store}
-        for peer in self._alive():
-            for slot, version in versions(peer).items():
+        lives_in = {peer.id: peer.store.incarnation for peer in self.peers if peer.store and peer.honest}
+        for peer in self.alive():
+            for slot, version in self._versions(peer).items():
                 if slot.kind not in BOUND_TO_STORE or version[0] >= lives_in[slot.origin]:
                     out[slot] = max(version, out.get(slot, version))
         return out
@@ -135,7 +187,7 @@ class Monitor:
 
     def apart(self, target: dict[Slot, Version], since: float) -> Violated:
         """Who does not know what, so long after the storm."""
-        for peer in self._alive():
+        for peer in self.alive():
             for slot, version in sorted(target.items()):
                 if not self.knows(peer, {slot: version}):
                     what = f"{self._name(slot.origin)}'s {slot.kind} {slot.key} of {version[1]}"
@@ -145,26 +197,26 @@ class Monitor:
 
     def at_rest(self) -> bool:
         """Nobody has anything to do, and all hold the same records."""
-        alive = self._alive()
+        alive = self.alive()
         for peer in alive:
             if peer.working or peer.state.running or not peer.books.at_rest or peer.state.next_deadline() is not None:
                 return False
-        first, *others = map(versions, alive)
+        first, *others = map(self._versions, alive)
         return all(other == first for other in others)
 
     def restless(self) -> Violated:
         """Why it does not come to rest, as far as can be told."""
         self.final()  # most likely something more telling is broken
-        first, *others = self._alive()
+        first, *others = self.alive()
         for other in others:
-            for slot in sorted(versions(first).items() ^ versions(other).items())[:1]:
+            for slot in sorted(self._versions(first).items() ^ self._versions(other).items())[:1]:
                 pair = f"{first.process.name} and {other.process.name}"
                 return self._chronicle.broken("I6", f"{pair} do not come to hold the same {slot[0].kind} {slot[0].key}")
         return self._chronicle.broken("I6", "the mesh does not come to rest")
 
     def final(self) -> None:
         """All that must hold once the mesh is at rest."""
-        alive = self._alive()
+        alive = self.alive()
         cancelled = {job for peer in alive for job in peer.state.cancels}
         for job_id in sorted({job_id for peer in alive for job_id in peer.state.jobs}):
             for peer in alive:
@@ -188,10 +240,13 @@ class Monitor:
                 raise self._chronicle.broken("cancel", f"{name} believes that cancelled job {job_id} is worked on")
 
     def _check_done(self, alive: list[Peer], job_id: JobId) -> None:
+        _, doubtful = self._suspects()
         able = {(peer.id, e.content) for peer in alive for e in peer.entries if e.content not in peer.failing}
         for peer in alive:
             job, name = peer.state.jobs[job_id], peer.process.name
             for entry in peer.entries:
+                if entry.content in doubtful:
+                    continue
                 task = job.task_for(entry.content, peer.id)
                 once = job.info.spec is not None and job.info.spec.scope == "once"
                 possible = any(content == entry.content and (once or by == peer.id) for by, content in able)
@@ -218,9 +273,18 @@ class Monitor:
 
     def _check_agreement(self, alive: list[Peer], job_id: JobId) -> None:
         seen: list[tuple[Peer, dict[TaskId, object], str]] = []
+        suspects, doubtful = self._suspects()
+        certain = {
+            task
+            for peer in alive
+            for task, mine in peer.state.jobs[job_id].mine.items()
+            if mine.entry.content not in doubtful
+        }
         for peer in alive:
             job = peer.state.jobs[job_id]
-            results: dict[TaskId, object] = {task: job.canonical(task) for task in sorted(job.outcomes)}
+            results: dict[TaskId, object] = {
+                task: job.canonical(task) for task in sorted(job.outcomes) if not suspects or task in certain
+            }
             seen.append((peer, results, progress(peer.state, job, peer.clock()).stage))
         first, results, stage = seen[0]
         for peer, others, stage_there in seen[1:]:
@@ -229,14 +293,14 @@ class Monitor:
                 if results.get(task) != others.get(task):
                     views = self._views([first, peer], job_id, task)
                     raise self._chronicle.broken("I2", f"{pair} name different results", task, views)
-            if stage != stage_there:
+            if stage != stage_there and not suspects:  # a liar's own part may look different to each
                 raise self._chronicle.broken(
                     "I2", f"job {job_id} is {stage} to one, {stage_there} to the other: {pair}"
                 )
 
     def _check_size(self, alive: list[Peer]) -> None:
         jobs, peers = self.jobs, len(self.peers)
-        most = 2 * peers + 2 * jobs + 2 * jobs * peers + self._results
+        most = 2 * peers + 2 * jobs + 2 * jobs * peers + self._results + OF_ATTACKER * len(self._suspects()[0])
         for peer in alive:
             if len(peer.books.log) > most:
                 raise self._chronicle.broken(
@@ -261,12 +325,6 @@ class Monitor:
     @property
     def _quiet(self) -> bool:
         return bool(self.peers) and self.peers[0].around.scenario.is_quiet
-
-
-def versions(peer: Peer) -> dict[Slot, Version]:
-    """What a peer holds, by slot."""
-    log = peer.books.log
-    return {Slot(r.origin, r.kind, r.key): _version(r) for kind in KINDS for r, _ in log.of_kind(kind)}
 
 
 def _version(record: Record) -> Version:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal, get_args
 
 import msgspec
 from msgspec import Meta, Struct
@@ -56,12 +56,41 @@ class Faults(Struct, frozen=True, forbid_unknown_fields=True):
     full: Spans = (0.5, 6.0)
     skew: Span = 600.0
     """Seconds by which wall clocks are off, either way; drawn anew at each start."""
+    jumps: Span = 0.5
+    """Of wall clocks, to another skew."""
+    moves: Span = 0.0
+    """Files that are deleted, or copied from another peer."""
+    models: Span = 0.0
+    """Times that a model is taken away, for as long as a peer is `down`."""
+    rolled_back: Share = 0.0
+    """Of peers that died and kept their store: those that come back with a copy that was made of it before."""
+
+
+Attack = Literal[
+    "forged", "strange", "unsigned", "oversized", "garbage", "future", "jump", "fork", "claim", "outcome", "unknown",
+    "vector", "flood", "hoard", "clone",
+]  # fmt: skip
+"""What a Byzantine peer does; each is a function in `sim/attacks.py`."""
+
+
+class Byzantine(Struct, frozen=True, forbid_unknown_fields=True):
+    """Peers that break the rules, besides doing their part."""
+
+    share: Share = 0.0
+    attacks: tuple[Attack, ...] = get_args(Attack)
+    pause: Spans = (0.2, 1.5)
+    """Seconds between two attacks of one peer."""
 
 
 class Scenario(Struct, frozen=True, forbid_unknown_fields=True):
     name: Annotated[str, Meta(min_length=1, max_length=64)] = "mixed"
     peers: tuple[Annotated[int, Meta(ge=1, le=MAX_PEERS)], Annotated[int, Meta(ge=1, le=MAX_PEERS)]] = (4, 8)
+    links: Annotated[int, Meta(ge=0, le=64)] = 0
+    """Random links of a peer, besides those to holders of copies; gossip goes from hop to hop along them. 0: everybody
+    is linked to everybody, and gossip goes straight."""
     contents: Annotated[int, Meta(ge=0, le=100_000)] = 12
+    groups: Annotated[int, Meta(ge=1, le=10_000)] = 1
+    """Sources that contents are dealt to; a job asks for one of them."""
     copies: Annotated[int, Meta(ge=1, le=100)] = 3
     """Most holders of one content."""
     jobs: tuple[Annotated[int, Meta(ge=1, le=10_000)], Annotated[int, Meta(ge=1, le=10_000)]] = (1, 3)
@@ -74,12 +103,17 @@ class Scenario(Struct, frozen=True, forbid_unknown_fields=True):
     """Of peers: those that join while jobs run."""
     work: Spans = (0.05, 4.0)
     """Seconds a task takes."""
+    slow: Share = 0.0
+    """Of peers: those whose work takes four times as long."""
     window: tuple[Annotated[int, Meta(ge=1, le=256)], ...] = (1, 2, 32)
     calm: Span = 5.0
     """Seconds before the first job and the first fault."""
     storm: Span = 25.0
     link: Link = Link()
     faults: Faults = Faults()
+    byzantine: Byzantine = Byzantine()
+    without: tuple[int, ...] = ()
+    """Planned faults, by their numbers, that do not happen: those that shrinking found not to matter."""
     converge: Span = 15.0
     """Seconds after the storm within which all peers know all that was known at its end."""
     rest: Span = 300.0
@@ -97,8 +131,8 @@ class Scenario(Struct, frozen=True, forbid_unknown_fields=True):
     def is_quiet(self) -> bool:
         """Nothing goes wrong: no fault befalls anybody, and gossip arrives once and in order."""
         f, link = self.faults, self.link
-        faults = f.kills + f.crash + f.pauses + f.cuts + f.partitions + f.full_disks
-        return faults + link.loss + link.duplicate + link.reorder == 0
+        faults = f.kills + f.crash + f.pauses + f.cuts + f.partitions + f.full_disks + f.moves + f.models
+        return faults + self.byzantine.share + link.loss + link.duplicate + link.reorder == 0
 
 
 def read_scenario(toml: bytes, where: str) -> Scenario:
