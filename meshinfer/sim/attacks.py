@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from meshinfer.model.catalog import SourceSummary
 from meshinfer.model.facts import Claim, Fact, Outcome, Outcomes, PeerFact
-from meshinfer.model.ids import JobId, PeerId, TaskId
+from meshinfer.model.ids import JobId, TaskId
 from meshinfer.sim.books import MESH
 from meshinfer.sim.scenario import Attack
 from meshinfer.wire.codec import encode

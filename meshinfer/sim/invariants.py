@@ -10,7 +10,7 @@ All of it among honest peers: of those that break the rules nothing is asked, no
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 
 from meshinfer.model.catalog import Entry
 from meshinfer.model.facts import KINDS
@@ -19,7 +19,7 @@ from meshinfer.model.job import JobOrder
 from meshinfer.model.record import Record
 from meshinfer.schedule import stimuli as st
 from meshinfer.schedule.choice import SETTLE
-from meshinfer.schedule.log import BOUND_TO_STORE, Slot
+from meshinfer.schedule.log import BOUND_TO_STORE, Slot, StoreId
 from meshinfer.schedule.progress import progress
 from meshinfer.sim.chronicle import Chronicle, Violated
 from meshinfer.sim.peer import Peer
@@ -48,7 +48,10 @@ class Monitor:
         self._in_life: Counter[tuple[int, int, TaskId]] = Counter()
         self._begins: dict[TaskId, list[tuple[float, Peer]]] = {}
         self._done: dict[tuple[int, int], set[Done]] = {}
+        self._done_by: defaultdict[TaskId, set[PeerId]] = defaultdict(set)
+        """Who has really done a task, whatever records say."""
         self._results = 0
+        self._looks = 0
         self._published: dict[JobId, float] = {}
         self._orphans: dict[TaskId, tuple[float, PeerId]] = {}
         """Tasks whose runner died, when, and who it was."""
@@ -84,8 +87,6 @@ class Monitor:
             raise self._chronicle.broken("I5", f"{peer.process.name} tells others the name of a file")
 
     def handled(self, peer: Peer, stimulus: st.Stimulus) -> None:
-        if not peer.honest:
-            return
         match stimulus:
             case st.Heard(_, JobOrder(id=job), _):
                 if peer.since < (at := self._published.get(job, -1.0)):
@@ -94,17 +95,23 @@ class Monitor:
                 self._in_life[peer.index, peer.process.life, task] -= 1
             case st.TaskEnded(task, outcome):
                 self.failed[task] += not outcome.done
+                if outcome.done:
+                    self._done_by[task].add(peer.id)
                 self._results += 1
             case st.StoreLost(origin, jobs):
                 life = (peer.index, peer.process.life)
                 self._done[life] = {d for d in self._done.get(life, ()) if d[2] != origin or d[0] not in jobs}
-        if len(self.peers) <= EVERY_STEP:
+        if peer.honest and len(self.peers) <= EVERY_STEP:
             self._check_peer(peer)
 
     def now_and_then(self) -> None:
-        for peer in self.alive():
+        """A look at all peers; of a large mesh at some, others each time."""
+        alive, said = self.alive(), self._said()
+        self._looks += 1
+        for at in range(min(len(alive), EVERY_STEP)):
+            peer = alive[(at + self._looks * EVERY_STEP) % len(alive)]
             self._check_peer(peer)
-            self._check_vector(peer)
+            self._check_vector(peer, said)
 
     def alive(self) -> list[Peer]:
         """Those of whom anything is asked."""
@@ -136,23 +143,30 @@ class Monitor:
             )
         self._done[life] = done
 
-    def _check_vector(self, peer: Peer) -> None:
+    def _check_vector(self, peer: Peer, said: dict[StoreId, list[tuple[Slot, int]]]) -> None:
         """What it claims to hold of another's store it holds, or something newer in its place."""
-        vector = peer.vector()
-        for other in self.peers:
-            if other is peer or other.store is None or not other.honest:
-                continue
-            newest = (other.id, other.store.incarnation)
-            n = next((n for store, n in vector.items() if store == newest), 0)
-            if n == 0:
-                continue
-            for slot, kept in other.store.records.items():
-                if slot.origin != other.id or kept.record.incarnation != newest[1] or kept.record.seq > n:
+        for store, n in peer.vector().items():
+            for slot, seq in said.get(store, ()):
+                if seq > n or slot.origin == peer.id:
                     continue
                 held = peer.books.log.get(*slot)
-                if held is None or _version(held.record) < _version(kept.record):
-                    why = f"{peer.process.name} claims to hold {self._name(other.id)}'s records up to {n}"
-                    raise self._chronicle.broken("I6", f"{why}, and lacks {slot.kind} {slot.key} ({kept.record.seq})")
+                if held is None or _version(held.record) < (store.incarnation, seq):
+                    why = f"{peer.process.name} claims to hold {self._name(slot.origin)}'s records up to {n}"
+                    raise self._chronicle.broken("I6", f"{why}, and lacks {slot.kind} {slot.key} ({seq})")
+
+    def _said(self) -> dict[StoreId, list[tuple[Slot, int]]]:
+        """What each honest peer has stated and not replaced since, with its number."""
+        out: dict[StoreId, list[tuple[Slot, int]]] = {}
+        for peer in self.peers:
+            if peer.honest and peer.store is not None:
+                own = StoreId(peer.id, peer.store.incarnation)
+                kept = (k.record for k in peer.store.records.values())
+                out[own] = [
+                    (Slot(r.origin, r.kind, r.key), r.seq)
+                    for r in kept
+                    if r.origin == peer.id and r.incarnation == own.incarnation
+                ]
+        return out
 
     def _versions(self, peer: Peer) -> dict[Slot, Version]:
         """What a peer holds of honest peers, by slot."""
@@ -201,6 +215,8 @@ class Monitor:
         for peer in alive:
             if peer.working or peer.state.running or not peer.books.at_rest or peer.state.next_deadline() is not None:
                 return False
+        if not self._suspects()[0] and len({len(peer.books.log) for peer in alive}) > 1:
+            return False
         first, *others = map(self._versions, alive)
         return all(other == first for other in others)
 
@@ -245,10 +261,11 @@ class Monitor:
         for peer in alive:
             job, name = peer.state.jobs[job_id], peer.process.name
             for entry in peer.entries:
-                if entry.content in doubtful:
+                spec = job.info.spec
+                if entry.content in doubtful or (spec is not None and spec.on.why_not(entry) is not None):
                     continue
                 task = job.task_for(entry.content, peer.id)
-                once = job.info.spec is not None and job.info.spec.scope == "once"
+                once = spec is not None and spec.scope == "once"
                 possible = any(content == entry.content and (once or by == peer.id) for by, content in able)
                 if task not in job.mine:
                     raise self._chronicle.broken("I1", f"{name} does not take up {entry.name} of job {job_id}", task)
@@ -257,6 +274,10 @@ class Monitor:
                 if not over or (possible and not job.canonical(task)):
                     raise self._chronicle.broken(
                         "I1", f"nobody does {entry.name} of job {job_id}", task, self._views(alive, job_id, task)
+                    )
+                if (named := job.canonical(task)) and named[0] not in self._done_by[task]:
+                    raise self._chronicle.broken(
+                        "I1", f"{self._name(named[0])} counts as having done {entry.name}, and has not", task
                     )
                 if possible and self._quiet and self.runs[task] - self.failed[task] != 1 and not self._unmet(task):
                     ran = f"ran {self.runs[task]} times and failed {self.failed[task]} times"

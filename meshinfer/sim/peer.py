@@ -356,6 +356,4 @@ class Peer:
 
 
 def _file_gone(task: TaskId, row: Row, seconds: float) -> Outcome:
-    return Outcome(
-        bytes.fromhex(task), False, row.analysed, 0, seconds, "", row.attempts, "input", "the file is gone"
-    )
+    return Outcome(bytes.fromhex(task), False, row.analysed, 0, seconds, "", row.attempts, "input", "the file is gone")

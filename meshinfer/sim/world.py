@@ -71,6 +71,8 @@ class World:
         self.storm = Storm(self.around, self.peers, self._at, self._gone)
         self.storm.plan()
         self._plan_attacks()
+        self._behind: list[Peer] = []
+        """Those that do not know yet all that was known when the storm was over."""
         self._converged: float | None = None
         self.agenda.after(LOOK_EVERY, "look", self._look)
         self.agenda.after(self.storm.over_at, "storm over", self._storm_over)
@@ -204,13 +206,18 @@ class World:
     def _storm_over(self) -> None:
         self.storm.ends()
         # What is known is looked at when those that were down have read their stores.
-        self.agenda.after(0.0, "healed", lambda: self._measure(self.monitor.known()))
+        self.agenda.after(0.0, "healed", self._healed)
+
+    def _healed(self) -> None:
+        self._behind = self.monitor.alive()
+        self._measure(self.monitor.known())
 
     def _measure(self, target: dict[Slot, Version]) -> None:
         """Until everybody alive knows what was known, then until nobody has anything to do."""
         since = self.agenda.now - self.storm.over_at
         if self._converged is None:
-            if all(self.monitor.knows(peer, target) for peer in self.monitor.alive()):
+            self._behind = [peer for peer in self._behind if not self.monitor.knows(peer, target)]
+            if not self._behind:
                 self._converged = since
             elif since > self.scenario.converge:
                 raise self.monitor.apart(target, since)
