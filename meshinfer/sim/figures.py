@@ -34,7 +34,7 @@ class Figures(Struct, frozen=True):
     rested: float
     """Seconds after the storm until nobody had anything to do."""
     seconds: float
-    """Of virtual time."""
+    """Of virtual time, since the first job could be published. So are the next figures."""
     spread: tuple[float, float]
     """Seconds until a job was known to half of the peers that were up, and to 99 of 100."""
     takeovers: tuple[float, ...]
@@ -83,6 +83,7 @@ def figures_of(world: World, converged: float, rested: float) -> Figures:
     pieces = sum(sum(by.values()) for by in analysed)
     needed = sum(min(PIECES, max(by[task] for by in analysed)) for task in {task for by in analysed for task in by})
     honest = monitor.alive()
+    gossiped, streamed = world.sent_before
     return Figures(
         world.seed,
         len(peers),
@@ -94,17 +95,21 @@ def figures_of(world: World, converged: float, rested: float) -> Figures:
         pieces - needed,
         round(converged, 3),
         round(rested, 3),
-        round(world.agenda.now, 3),
+        round(world.agenda.now - world.scenario.calm, 3),
         (quantile(monitor.spread, 0.5), quantile(monitor.spread, 0.99)),
         tuple(round(seconds, 3) for seconds in monitor.takeovers),
-        world.gossip.traffic.total,
-        world.network.streams.total,
+        _less(world.gossip.traffic.total, gossiped),
+        _less(world.network.streams.total, streamed),
         max(len(peer.books.log) for peer in honest),
         sum(len(attacker.done) for attacker in world.attackers),
         sum(sum(peer.rejected.values()) for peer in peers if peer.honest) + sum(world.gossip.refused.values()),
         world.agenda.steps,
         world.agenda.digest(),
     )
+
+
+def _less(a: tuple[int, int], b: tuple[int, int]) -> tuple[int, int]:
+    return a[0] - b[0], a[1] - b[1]
 
 
 def summary(scenario: str, runs: Sequence[Figures]) -> Summary:

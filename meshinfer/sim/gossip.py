@@ -75,10 +75,8 @@ class Gossip:
         if to == message.origin or not network.is_up(via, to) or network.is_cut(via, to):
             return
         self.traffic.count(via, message.data)
-        if rng.random() < link.loss:
-            return
-        life, now = end.process.life, network.agenda.now
-        if message.seen.get(to) == life:
+        life = end.process.life
+        if rng.random() < link.loss or message.seen.get(to) == life:
             return
         for _ in range(2 if rng.random() < link.duplicate else 1):
             delay = rng.uniform(*link.delay)
@@ -90,9 +88,9 @@ class Gossip:
                 network.agenda.after(delay, f"gossip from {via}", partial(end.gossip, message.data), end.process)
                 continue
             # A copy that comes after another would be dropped there: it need not travel.
-            first = message.due.get(to)
-            if first is None or first[0] != life or now + delay < first[1]:
-                message.due[to] = life, now + delay
+            first, at = message.due.get(to), network.agenda.now + delay
+            if first is None or first[0] != life or at < first[1]:
+                message.due[to] = life, at
                 network.agenda.after(delay, f"gossip from {via}", partial(self._arrive, via, to, message), end.process)
 
     def _arrive(self, via: int, to: int, message: _Message) -> None:

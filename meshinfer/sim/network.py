@@ -77,6 +77,7 @@ class Network:
         """The peers that each may connect to."""
         self.streams = Traffic()
         self._cuts: Counter[tuple[int, int]] = Counter()
+        """Without those that are none any more."""
         self._parted: list[frozenset[int]] = []
         """One side of each partition."""
         self._arrives: dict[tuple[int, int, str], float] = {}
@@ -157,7 +158,7 @@ class Network:
 
     def is_cut(self, a: int, b: int) -> bool:
         """Whether nothing gets from a to b."""
-        return self._cuts[a, b] > 0 or any((a in side) != (b in side) for side in self._parted)
+        return (a, b) in self._cuts or any((a in side) != (b in side) for side in self._parted)
 
     def cut(self, a: int, b: int) -> None:
         """Nothing gets from a to b, until `heal` was called as often."""
@@ -166,6 +167,8 @@ class Network:
 
     def heal(self, a: int, b: int) -> None:
         self._cuts[a, b] -= 1
+        if not self._cuts[a, b]:
+            del self._cuts[a, b]
         self._affected(a, b)
 
     def part(self, side: frozenset[int]) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
 from typing import NamedTuple, Protocol
 
 from meshinfer.errors import ProtocolError
@@ -210,7 +210,7 @@ class Peer:
 
     def gossip(self, data: bytes) -> None:
         try:
-            for sealed in read_announcement(data).records:
+            for sealed in _announced(data):
                 self.hear(sealed, 0.0)
         except ProtocolError as e:
             self.books.rejected[str(e)] += 1
@@ -357,3 +357,9 @@ class Peer:
 
 def _file_gone(task: TaskId, row: Row, seconds: float) -> Outcome:
     return Outcome(bytes.fromhex(task), False, row.analysed, 0, seconds, "", row.attempts, "input", "the file is gone")
+
+
+@lru_cache(maxsize=2048)
+def _announced(data: bytes) -> tuple[bytes, ...]:
+    """The same bytes come to everybody."""
+    return read_announcement(data).records

@@ -37,6 +37,8 @@ class Faults(Struct, frozen=True, forbid_unknown_fields=True):
     """What befalls peers during the storm, a peer and minute each. After it links heal and peers come back."""
 
     kills: Span = 1.0
+    busy: Share = 0.0
+    """Of kills: those that befall a peer that is at work, where there is one."""
     crash: Share = 0.001
     """Chance that a peer dies at one of its own steps: an effect begun, written, or about to be told."""
     lost_store: Share = 0.15
@@ -99,6 +101,8 @@ class Scenario(Struct, frozen=True, forbid_unknown_fields=True):
     cancels: Share = 0.2
     failing: Share = 0.03
     """Of copies: those that their holder fails to analyse."""
+    start: Spans = (0.0, 0.5)
+    """When peers start."""
     late: Share = 0.2
     """Of peers: those that join while jobs run."""
     work: Spans = (0.05, 4.0)
@@ -120,7 +124,13 @@ class Scenario(Struct, frozen=True, forbid_unknown_fields=True):
     """Seconds after the storm within which everything is done."""
 
     def __post_init__(self) -> None:
-        ranges = {"peers": self.peers, "jobs": self.jobs, "work": self.work, "link.delay": self.link.delay}
+        ranges = {
+            "peers": self.peers,
+            "jobs": self.jobs,
+            "work": self.work,
+            "start": self.start,
+            "link.delay": self.link.delay,
+        }
         for name, (low, high) in ranges.items():
             if low > high:
                 raise ValueError(f"{name} goes from {low} to {high}: the first is larger")

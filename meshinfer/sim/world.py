@@ -66,7 +66,8 @@ class World:
             self.network.link(a, b)
         for peer in self.peers:
             late = peer.index > 0 and rng.random() < scenario.late
-            self._at(peer, scenario.calm + rng.uniform(0, scenario.storm * 0.8) if late else rng.uniform(0, 0.5))
+            joins = rng.uniform(0, scenario.storm * 0.8)
+            self._at(peer, scenario.calm + joins if late else rng.uniform(*scenario.start))
         self._plan_jobs()
         self.storm = Storm(self.around, self.peers, self._at, self._gone)
         self.storm.plan()
@@ -75,6 +76,9 @@ class World:
         """Those that do not know yet all that was known when the storm was over."""
         self._converged: float | None = None
         self.agenda.after(LOOK_EVERY, "look", self._look)
+        self.sent_before = (0, 0), (0, 0)
+        """Messages and bytes by gossip and on streams, before the first job could be published."""
+        self.agenda.after(scenario.calm, "calm over", self._calm_over)
         self.agenda.after(self.storm.over_at, "storm over", self._storm_over)
 
     def run(self) -> Figures:
@@ -82,6 +86,11 @@ class World:
         while self.figures is None:
             self.step()
         return self.figures
+
+    def run_for(self, events: int) -> None:
+        """Until the mesh is at rest, or so many events have happened. Raises Violated."""
+        while self.figures is None and self.agenda.steps < events:
+            self.step()
 
     def step(self) -> None:
         """One event. Raises Violated."""
@@ -202,6 +211,9 @@ class World:
         if self.figures is None:
             self.monitor.now_and_then()
             self.agenda.after(LOOK_EVERY, "look", self._look)
+
+    def _calm_over(self) -> None:
+        self.sent_before = self.gossip.traffic.total, self.network.streams.total
 
     def _storm_over(self) -> None:
         self.storm.ends()
