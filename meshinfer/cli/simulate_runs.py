@@ -69,10 +69,9 @@ def all_runs(scenario: Scenario, seeds: range, processes: int) -> Iterator[Figur
             yield play(scenario, seed)
         return
     with _pool(processes) as pool:
-        batches = iter([seeds[i : i + A_BATCH] for i in range(0, len(seeds), A_BATCH)])
         waiting: deque[Future[list[Figures | Broken]]] = deque()
-        for batch in batches:
-            waiting.append(pool.submit(_batch, scenario, batch))
+        for i in range(0, len(seeds), A_BATCH):
+            waiting.append(pool.submit(_batch, scenario, seeds[i : i + A_BATCH]))
             if len(waiting) >= AHEAD * processes:
                 yield from _taken(waiting.popleft())
         while waiting:
@@ -87,8 +86,10 @@ def cores() -> int:
 @contextmanager
 def _pool(processes: int) -> Iterator[ProcessPoolExecutor]:
     # Spawned, not forked: the same on every system, and no thread of ours is copied half-way.
-    pool = ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"), initializer=_quiet)
+    pool = ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"))
     try:
+        with _deaf():
+            pool.submit(_begun).result()
         yield pool
     except BaseException:  # Ctrl-C too: what runs is of no use any more
         for process in list((pool._processes or {}).values()):  # there is no public way before Python 3.14
@@ -98,9 +99,22 @@ def _pool(processes: int) -> Iterator[ProcessPoolExecutor]:
         pool.shutdown(cancel_futures=True)
 
 
-def _quiet() -> None:
-    """Ctrl-C reaches all processes of a terminal; the first of them ends the others."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+@contextmanager
+def _deaf() -> Iterator[None]:
+    """Ctrl-C reaches every process of a terminal. Those born here are deaf to it for good, as one ends them; ours hears
+    of it when they are born."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _begun() -> None:
+    """The first call of a pool starts its processes."""
 
 
 def _batch(scenario: Scenario, seeds: Sequence[int]) -> list[Figures | Broken]:

@@ -48,7 +48,7 @@ def sharing(contents: Sequence[Collection[ContentId]]) -> list[Pair]:
 
 def without(neighbours: Sequence[int]) -> list[Pair]:
     """Links that take the place of a peer that went for good: its neighbours in a row, so none is cut off."""
-    row = sorted(neighbours)
+    row = sorted(set(neighbours))
     return [_pair(a, b) for a, b in pairwise(row)]
 
 

@@ -95,6 +95,8 @@ class Scenario(Struct, frozen=True, forbid_unknown_fields=True):
     """Sources that contents are dealt to; a job asks for one of them."""
     copies: Annotated[int, Meta(ge=1, le=100)] = 3
     """Most holders of one content."""
+    fewest: Annotated[int, Meta(ge=1, le=100)] = 1
+    """Fewest holders of one content."""
     jobs: tuple[Annotated[int, Meta(ge=1, le=10_000)], Annotated[int, Meta(ge=1, le=10_000)]] = (1, 3)
     every: Share = 0.2
     """Of jobs: those of `scope: every`."""
@@ -134,6 +136,8 @@ class Scenario(Struct, frozen=True, forbid_unknown_fields=True):
         for name, (low, high) in ranges.items():
             if low > high:
                 raise ValueError(f"{name} goes from {low} to {high}: the first is larger")
+        if self.fewest > self.copies:
+            raise ValueError(f"fewest is {self.fewest}, over copies, which is {self.copies}")
         if not self.window:
             raise ValueError("window is empty")
 

@@ -110,7 +110,8 @@ class World:
             content = ContentId(hash_of(b"content", str(i).encode()))
             name = f"g{i % scenario.groups}/{PRIVATE}{i:05}.mp4"
             entry = Entry(content, SOURCE, name, "video", {}, 1, 8, 8, 4 * PIECES, 8.0, PIECES / 2)
-            for index in rng.sample(peers, rng.randint(1, min(len(peers), scenario.copies))):
+            most = min(len(peers), scenario.copies)
+            for index in rng.sample(peers, rng.randint(min(most, scenario.fewest), most)):
                 held[index].append(entry)
         return [tuple(entries) for entries in held]
 
