@@ -62,10 +62,12 @@ class Monitor:
 
     # ---- at every step -----------------------------------------------------------------------------------------------
 
-    def begins(self, peer: Peer, task: TaskId, entry: Entry) -> None:
+    def starts(self, peer: Peer, task: TaskId, entry: Entry) -> None:
+        if entry not in peer.found:
+            raise self._chronicle.broken("I4", f"{peer.process.name} runs {entry.name}, which it does not hold", task)
+
+    def begins(self, peer: Peer, task: TaskId) -> None:
         name, now = peer.process.name, peer.around.agenda.now
-        if entry not in peer.entries:
-            raise self._chronicle.broken("I4", f"{name} runs {entry.name}, which it does not hold", task)
         self.runs[task] += 1
         self._begins.setdefault(task, []).append((now, peer))
         if (orphan := self._orphans.pop(task, None)) is not None and orphan[1] != peer.id:
@@ -130,8 +132,8 @@ class Monitor:
             raise self._chronicle.broken("state", f"{peer.process.name}'s schedule contradicts itself: {e}") from e
         life = (peer.index, peer.process.life)
         done = {
-            (job.id, task, by)
-            for job in peer.state.jobs.values()
+            (job_id, task, by)
+            for job_id, job in peer.state.jobs.items()
             for task, outcomes in job.outcomes.items()
             for by, outcome in outcomes.items()
             if outcome.done

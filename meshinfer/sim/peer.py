@@ -64,7 +64,10 @@ class Around(NamedTuple):
 class Watch(Protocol):
     """Whoever checks what must hold."""
 
-    def begins(self, peer: Peer, task: TaskId, entry: Entry) -> None:
+    def starts(self, peer: Peer, task: TaskId, entry: Entry) -> None:
+        """The schedule wants a task to be worked on."""
+
+    def begins(self, peer: Peer, task: TaskId) -> None:
         """Work on a task begins: nothing of it was done, or not all."""
 
     def handled(self, peer: Peer, stimulus: st.Stimulus) -> None:
@@ -126,7 +129,8 @@ class Peer:
         self._runs = 0
         self._wake: float | None = None
         self._pushing = False
-        self._found: tuple[Entry, ...] = ()
+        self.found: tuple[Entry, ...] = ()
+        """What the schedule knows of."""
         self._scanned = False
         self.feed(st.ModelsChanged(self.models))
         self.books.load()
@@ -136,10 +140,10 @@ class Peer:
 
     def _scan(self) -> None:
         """Look at the footage, a few files at a time."""
-        new = [entry for entry in self.entries if entry not in self._found]
+        new = [entry for entry in self.entries if entry not in self.found]
         part, over = tuple(new[:5]), len(new) <= 5
-        gone = tuple((entry.source, entry.name) for entry in self._found if entry not in self.entries)
-        self._found = (*(entry for entry in self._found if entry in self.entries), *part)
+        gone = tuple((entry.source, entry.name) for entry in self.found if entry not in self.entries)
+        self.found = (*(entry for entry in self.found if entry in self.entries), *part)
         self._scanned = self._scanned or over
         self.feed(st.CatalogChanged(part, gone, complete=over))
         if over:
@@ -246,6 +250,7 @@ class Peer:
                 case st.State(fact):
                     self.books.state(fact)
                 case st.Start(_, task, entry):
+                    self.around.watch.starts(self, task, entry)
                     self._runs += 1
                     self.working[task] = self._runs
                     self.later(self.writing(), "begin", partial(self._begin, task, entry, self._runs))
@@ -288,12 +293,12 @@ class Peer:
             self._end(task, row.ended)
             return
         row.attempts += 1
-        if entry not in self.entries and entry in self._found:  # deleted since the last look
+        if entry not in self.entries:  # deleted since it was asked for
             self._end(
                 task, Outcome(bytes.fromhex(task), False, 0, 0, 0.0, "", row.attempts, "input", "the file is gone")
             )
             return
-        self.around.watch.begins(self, task, entry)
+        self.around.watch.begins(self, task)
         self.around.chronicle.note(
             self.process.name, f"begins, attempt {row.attempts}, {row.analysed} pieces done", task
         )
