@@ -119,24 +119,28 @@ class Monitor:
         """Those of whom anything is asked."""
         return [peer for peer in self.peers if peer.process.alive and peer.honest]
 
-    def _suspects(self) -> tuple[set[PeerId], set[ContentId]]:
-        """Those that break the rules, and what they hold or held."""
+    def _suspects(self) -> set[PeerId]:
+        """Those that break the rules."""
+        return {peer.id for peer in self.peers if not peer.honest}
+
+    def _doubtful(self) -> set[ContentId]:
+        """What they hold or held."""
         suspects = [peer for peer in self.peers if not peer.honest]
         held = {entry.content for peer in suspects for entry in peer.entries}
-        return {peer.id for peer in suspects}, held.union(*(peer.had for peer in suspects))
+        return held.union(*(peer.had for peer in suspects))
 
     def _check_peer(self, peer: Peer) -> None:
         try:
             peer.state.validate()
         except AssertionError as e:
             raise self._chronicle.broken("state", f"{peer.process.name}'s schedule contradicts itself: {e}") from e
-        life = (peer.index, peer.process.life)
+        life, suspects = (peer.index, peer.process.life), self._suspects()
         done = {
             (job_id, task, by)
             for job_id, job in peer.state.jobs.items()
             for task, outcomes in job.outcomes.items()
             for by, outcome in outcomes.items()
-            if outcome.done
+            if outcome.done and by not in suspects
         }
         if undone := self._done.get(life, set()) - done:
             _, task, by = min(undone)
@@ -172,7 +176,7 @@ class Monitor:
 
     def _versions(self, peer: Peer) -> dict[Slot, Version]:
         """What a peer holds of honest peers, by slot."""
-        log, (suspects, _) = peer.books.log, self._suspects()
+        log, suspects = peer.books.log, self._suspects()
         return {
             Slot(r.origin, r.kind, r.key): _version(r)
             for kind in KINDS
@@ -217,7 +221,7 @@ class Monitor:
         for peer in alive:
             if peer.working or peer.state.running or not peer.books.at_rest or peer.state.next_deadline() is not None:
                 return False
-        if not self._suspects()[0] and len({len(peer.books.log) for peer in alive}) > 1:
+        if not self._suspects() and len({len(peer.books.log) for peer in alive}) > 1:
             return False
         first, *others = map(self._versions, alive)
         return all(other == first for other in others)
@@ -258,7 +262,7 @@ class Monitor:
                 raise self._chronicle.broken("cancel", f"{name} believes that cancelled job {job_id} is worked on")
 
     def _check_done(self, alive: list[Peer], job_id: JobId) -> None:
-        _, doubtful = self._suspects()
+        doubtful = self._doubtful()
         able = {(peer.id, e.content) for peer in alive for e in peer.entries if e.content not in peer.failing}
         for peer in alive:
             job, name = peer.state.jobs[job_id], peer.process.name
@@ -296,7 +300,7 @@ class Monitor:
 
     def _check_agreement(self, alive: list[Peer], job_id: JobId) -> None:
         seen: list[tuple[Peer, dict[TaskId, object], str]] = []
-        suspects, doubtful = self._suspects()
+        suspects, doubtful = self._suspects(), self._doubtful()
         certain = {
             task
             for peer in alive
@@ -323,7 +327,7 @@ class Monitor:
 
     def _check_size(self, alive: list[Peer]) -> None:
         jobs, peers = self.jobs, len(self.peers)
-        most = 2 * peers + 2 * jobs + 2 * jobs * peers + self._results + OF_ATTACKER * len(self._suspects()[0])
+        most = 2 * peers + 2 * jobs + 2 * jobs * peers + self._results + OF_ATTACKER * len(self._suspects())
         for peer in alive:
             if len(peer.books.log) > most:
                 raise self._chronicle.broken(
