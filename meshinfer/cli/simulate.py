@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import random
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,57 +14,117 @@ from meshinfer.errors import ConfigError
 
 if TYPE_CHECKING:
     from meshinfer.sim.chronicle import Violated
-    from meshinfer.sim.figures import Summary
+    from meshinfer.sim.figures import Figures
     from meshinfer.sim.scenario import Scenario
 
 SEEDS = 100
 MAX_FILE = 1 << 20
-SAY_EVERY = 0.2
-"""Seconds between two looks at how far it is."""
+MAX_PEERS = 10_000
+RUNS_OF_GROWTH = 100
+"""Peers in all runs of one size, unless --seeds says how many runs: 10 of 10 peers, one of 100 or more."""
 
 
 @verb("simulate")
 @click.argument("scenario", required=False)
 @click.option("--seeds", type=click.IntRange(1), metavar="N", help=f"How many runs [{SEEDS}; with --seed: 1].")
 @click.option("--seed", type=click.IntRange(0), metavar="S", help="The first run's seed [0]: replays it exactly.")
-@click.option("--peers", type=click.IntRange(1, 10_000), metavar="P", help="Peers in each run [as in the scenario].")
-def simulate(session: Session, scenario: str | None, seeds: int | None, seed: int | None, peers: int | None) -> int:
+@click.option("--peers", metavar="P[,P…]", help="Peers in each run [as in the scenario]; several: how it grows.")
+@click.option("--jobs", type=click.IntRange(1, 256), metavar="N", help="Processes [as many as cores].")
+@click.option("--no-shrink", is_flag=True, help="When something breaks, do not look for a smaller story of it.")
+def simulate(
+    session: Session,
+    scenario: str | None,
+    seeds: int | None,
+    seed: int | None,
+    peers: str | None,
+    jobs: int | None,
+    no_shrink: bool,
+) -> int:
     """Prove the schedule: many peers on virtual time, everything that can fail.
 
     Real schedulers, records and wire bytes; messages are lost, repeated and late, links are cut and healed, peers die
     at any step and come back, with or without their store. What must hold is checked at every step; where it does not,
-    the seed and the story of the task are printed. SCENARIO.toml says what happens (configs/sim/); without it: all.
+    the seed and the story of the task are printed, and the smallest scenario in which it fails too. SCENARIO.toml says
+    what happens (configs/sim/); without it: all.
 
     \b
     Example:
       meshinfer simulate --seeds 500
       meshinfer simulate configs/sim/partitions.toml --peers 20 --seed 42
+      meshinfer simulate configs/sim/scale.toml --peers 10,100,1000
     """
     from msgspec.structs import replace
 
+    from meshinfer.cli import simulate_show as show
+    from meshinfer.cli.simulate_runs import cores
     from meshinfer.sim.chronicle import Violated
     from meshinfer.sim.figures import summary
-    from meshinfer.sim.world import World
 
-    chosen = _scenario(scenario)
-    if peers is not None:
-        chosen = replace(chosen, peers=(peers, peers))
-    first, count = seed or 0, seeds or (1 if seed is not None else SEEDS)
-    began, runs = time.monotonic(), []
-    with _progress(session, count) as said:
-        for number in range(first, first + count):
-            try:
-                runs.append(World(chosen, number, random.Random(number)).run())  # noqa: S311  a replay, not a secret
-            except Violated as e:
-                said(-1)
-                return _broken(session, scenario, peers, e)
-            said(len(runs))
-    result, seconds = summary(chosen.name, runs), time.monotonic() - began
-    if session.json:
-        session.out.data({"summary": result, "seconds": round(seconds, 3), "runs": runs if session.verbose else []})
-    else:
-        _show(session, result, seconds)
+    chosen, sizes = _scenario(scenario), _sizes(peers)
+    first, processes = seed or 0, jobs or cores()
+    if len(sizes) == 1:
+        chosen = replace(chosen, peers=(sizes[0], sizes[0]))
+    again = " ".join(
+        ["meshinfer simulate", *([scenario] if scenario else []), *([f"--peers {peers}"] if peers else [])]
+    )
+    try:
+        if len(sizes) > 1:
+            return _growth(session, chosen, sizes, first, seeds, processes)
+        began = time.monotonic()
+        count = seeds or (1 if seed is not None else SEEDS)
+        runs = _runs(session, chosen, range(first, first + count), processes)
+    except Violated as e:
+        shrunk = None if no_shrink else _shrunk(session, chosen, e)
+        show.broken(session, e, f"{again} --seed {e.seed}", shrunk)
+        return e.exit_code
+    show.summary(session, summary(chosen.name, runs), time.monotonic() - began, runs)
     return 0
+
+
+def _runs(session: Session, scenario: Scenario, seeds: range, processes: int) -> list[Figures]:
+    from meshinfer.cli.simulate_runs import Bar, all_runs
+
+    bar, runs = Bar(len(seeds), shown=not session.json), []
+    try:
+        for run in all_runs(scenario, seeds, processes):
+            runs.append(run)
+            bar.at(len(runs))
+    finally:
+        bar.clear()
+    return runs
+
+
+def _growth(
+    session: Session, scenario: Scenario, sizes: list[int], first: int, seeds: int | None, processes: int
+) -> int:
+    """The same work among more and more peers, and the model's word on ten times the most of them."""
+    from msgspec.structs import replace
+
+    from meshinfer.cli import simulate_show as show
+    from meshinfer.sim import growth
+
+    rows = []
+    for peers in sizes:
+        count = seeds or max(1, RUNS_OF_GROWTH // peers)
+        began = time.monotonic()
+        runs = _runs(session, replace(scenario, peers=(peers, peers)), range(first, first + count), processes)
+        rows.append(growth.measured(peers, runs, time.monotonic() - began))
+    rng = random.Random(first)  # noqa: S311  a replay, not a secret
+    checks = [growth.predicted(row.peers, rows[:-1], scenario, rng) for row in rows[1:]]
+    far = growth.predicted(10 * sizes[-1], rows, scenario, rng)
+    show.growth(session, rows, checks, far)
+    return 0
+
+
+def _shrunk(session: Session, scenario: Scenario, e: Violated) -> tuple[str, Violated]:
+    from meshinfer.cli.simulate_runs import play_for
+    from meshinfer.sim.shrink import Shrunk, as_toml
+
+    if not session.json:
+        session.out.note(f"{e.rule} is broken at seed {e.seed}; looking for a smaller story of it")
+    shrunk = Shrunk(scenario, e, play_for)
+    shrunk.run()
+    return as_toml(shrunk.scenario), shrunk.broken
 
 
 def _scenario(path: str | None) -> Scenario:
@@ -85,66 +142,12 @@ def _scenario(path: str | None) -> Scenario:
     return read_scenario(toml, path)
 
 
-class _Said:
-    """How far it is, on one line of a terminal."""
-
-    def __init__(self, count: int) -> None:
-        self._count, self._began, self._at = count, time.monotonic(), 0.0
-
-    def __call__(self, done: int) -> None:
-        now = time.monotonic()
-        if 0 <= done < self._count and now - self._at < SAY_EVERY:
-            return
-        self._at = now
-        rate = max(done, 0) / max(now - self._began, 1e-9)
-        text = f"{done:,} of {self._count:,} runs, {rate:.0f} a second" if 0 <= done < self._count else ""
-        sys.stderr.write(f"\r{text:<60}" + ("" if text else "\r"))
-        sys.stderr.flush()
-
-
-@contextmanager
-def _progress(session: Session, count: int) -> Iterator[_Said]:
-    said = _Said(count) if sys.stderr.isatty() and not session.json else _Silent(count)
-    yield said
-
-
-class _Silent(_Said):
-    def __call__(self, done: int) -> None:
-        pass
-
-
-def _broken(session: Session, scenario: str | None, peers: int | None, e: Violated) -> int:
-    options = " ".join(
-        ["meshinfer simulate", *([scenario] if scenario else []), *([f"--peers {peers}"] if peers else [])]
-    )
-    again = f"{options} --seed {e.seed}"
-    if session.json:
-        session.out.data(
-            {"broken": e.rule, "why": e.why, "seed": e.seed, "at": e.at, "story": e.story, "replay": again}
-        )
-        return e.exit_code
-    session.out.say(str(e), "bold red")
-    for line in e.story:
-        session.out.say(line)
-    session.out.say(f"replay: {again}")
-    return e.exit_code
-
-
-def _show(session: Session, s: Summary, seconds: float) -> None:
-    from meshinfer.cli.output import Column, count, size
-
-    rate = s.runs / max(seconds, 1e-9)
-    session.out.say(
-        f"{count(s.runs, 'run')} of {s.scenario}, nothing broken: {seconds:.1f} s, {rate:.1f} runs a second"
-    )
-    rows = [
-        ["peers in a run, crashes", f"{s.peers:.1f}", f"{s.crashes:.1f}"],
-        ["all known after the storm (p50, p99)", f"{s.converge_p50:.1f} s", f"{s.converge_p99:.1f} s"],
-        ["all done after the storm (p50, p99)", f"{s.rest_p50:.1f} s", f"{s.rest_p99:.1f} s"],
-        ["sent by a peer (messages, bytes)", f"{s.messages_per_peer:,.0f}", size(s.bytes_per_peer)],
-        ["records that a peer holds", f"{s.records_per_peer:,.0f}", ""],
-        ["tasks, times that one was begun", f"{s.tasks:,}", f"{s.task_runs:,}"],
-        ["work done over again", f"{100 * s.wasted:.2f} %", ""],
-        ["digest of all that happened", s.digest, ""],
-    ]
-    session.out.table([Column(""), Column("", "right", whole=True), Column("", "right", whole=True)], rows)
+def _sizes(text: str | None) -> list[int]:
+    """`10` or `10,100,1000`, each once, the smallest first."""
+    try:
+        sizes = sorted({int(part) for part in text.split(",")}) if text is not None else []
+    except ValueError:
+        sizes = [0]
+    if any(not 1 <= peers <= MAX_PEERS for peers in sizes):
+        raise ConfigError(f"--peers {text}: give numbers from 1 to {MAX_PEERS}, such as 10,100,1000")
+    return sizes

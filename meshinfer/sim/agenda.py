@@ -48,13 +48,14 @@ class Agenda:
 
     def next(self) -> None:
         """Let the next event happen. What it raises comes from here."""
-        at, _, label, do, process, life = heapq.heappop(self._heap)
+        at, n, label, do, process, life = heapq.heappop(self._heap)
         self.now = at
         if process is not None:
             if not process.alive or process.life != life:
                 return
             if process.stopped_until > at:
-                self._push(process.stopped_until, label, do, process, life)
+                # Under its own number: what waits keeps its order, however often it is put off.
+                heapq.heappush(self._heap, _Event(process.stopped_until, n, label, do, process, life))
                 return
         self.steps += 1
         self._trace.update(f"{at:.9f} {process.name if process else '-'} {label}\n".encode())

@@ -33,6 +33,10 @@ class Chronicle:
         self.seed, self._agenda = seed, agenda
         self._lines: list[Line] = []
 
+    @property
+    def now(self) -> float:
+        return self._agenda.now
+
     def note(self, who: str, what: str, task: TaskId | None = None) -> None:
         self._lines.append(Line(self._agenda.now, who, what, task))
 

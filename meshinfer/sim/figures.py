@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
 from meshinfer.model.ids import digest_of
+from meshinfer.sim.peer import PIECES
+
+if TYPE_CHECKING:
+    from meshinfer.sim.world import World
 
 
 class Figures(Struct, frozen=True):
@@ -28,10 +33,20 @@ class Figures(Struct, frozen=True):
     """Seconds after the storm until all peers knew what any had known at its end."""
     rested: float
     """Seconds after the storm until nobody had anything to do."""
-    messages: int
-    bytes: int
+    seconds: float
+    """Of virtual time, since the first job could be published. So are the next figures."""
+    spread: tuple[float, float]
+    """Seconds until a job was known to half of the peers that were up, and to 99 of 100."""
+    takeovers: tuple[float, ...]
+    """Seconds from the death of a peer to the next run of each task that it was at."""
+    gossip: tuple[int, int]
+    """Messages and bytes that were sent, each hop counted."""
+    streams: tuple[int, int]
     records: int
-    """Held by each peer at the end."""
+    """Held by the peer that holds most, at the end."""
+    attacks: int
+    rejected: int
+    """What honest peers refused to believe, and messages of floods."""
     steps: int
     digest: str
     """Of everything that happened: equal for equal seeds, whatever the machine."""
@@ -55,11 +70,52 @@ class Summary(Struct, frozen=True):
     task_runs: int
     wasted: float
     """Share of the work that was done over again."""
+    takeover_p50: float
+    takeover_p99: float
+    attacks: int
+    rejected: int
+
+
+def figures_of(world: World, converged: float, rested: float) -> Figures:
+    """Of a run that has come to rest so many seconds after its storm."""
+    monitor, peers = world.monitor, world.peers
+    analysed = [peer.analysed for peer in peers]
+    pieces = sum(sum(by.values()) for by in analysed)
+    needed = sum(min(PIECES, max(by[task] for by in analysed)) for task in {task for by in analysed for task in by})
+    honest = monitor.alive()
+    gossiped, streamed = world.sent_before
+    return Figures(
+        world.seed,
+        len(peers),
+        len(world.jobs),
+        len(monitor.runs),
+        sum(monitor.runs.values()),
+        world.storm.crashes,
+        pieces,
+        pieces - needed,
+        round(converged, 3),
+        round(rested, 3),
+        round(world.agenda.now - world.scenario.calm, 3),
+        (quantile(monitor.spread, 0.5), quantile(monitor.spread, 0.99)),
+        tuple(round(seconds, 3) for seconds in monitor.takeovers),
+        _less(world.gossip.traffic.total, gossiped),
+        _less(world.network.streams.total, streamed),
+        max(len(peer.books.log) for peer in honest),
+        sum(len(attacker.done) for attacker in world.attackers),
+        sum(sum(peer.rejected.values()) for peer in peers if peer.honest) + sum(world.gossip.refused.values()),
+        world.agenda.steps,
+        world.agenda.digest(),
+    )
+
+
+def _less(a: tuple[int, int], b: tuple[int, int]) -> tuple[int, int]:
+    return a[0] - b[0], a[1] - b[1]
 
 
 def summary(scenario: str, runs: Sequence[Figures]) -> Summary:
     peers = sum(run.peers for run in runs)
     pieces = sum(run.pieces for run in runs)
+    takeovers = [seconds for run in runs for seconds in run.takeovers]
     converged, rested = [run.converged for run in runs], [run.rested for run in runs]
     return Summary(
         scenario,
@@ -71,16 +127,20 @@ def summary(scenario: str, runs: Sequence[Figures]) -> Summary:
         quantile(converged, 0.99),
         quantile(rested, 0.5),
         quantile(rested, 0.99),
-        round(sum(run.messages for run in runs) / peers, 1),
-        round(sum(run.bytes for run in runs) / peers),
+        round(sum(run.gossip[0] + run.streams[0] for run in runs) / peers, 1),
+        round(sum(run.gossip[1] + run.streams[1] for run in runs) / peers),
         round(sum(run.records for run in runs) / len(runs), 1),
         sum(run.tasks for run in runs),
         sum(run.runs for run in runs),
         round(sum(run.wasted for run in runs) / max(1, pieces), 4),
+        quantile(takeovers, 0.5),
+        quantile(takeovers, 0.99),
+        sum(run.attacks for run in runs),
+        sum(run.rejected for run in runs),
     )
 
 
 def quantile(values: Sequence[float], q: float) -> float:
-    """The smallest value that at least the share `q` of them does not exceed."""
-    ordered = sorted(values)
+    """The smallest value that at least the share `q` of them does not exceed; 0 of none."""
+    ordered = sorted(values) or [0.0]
     return round(ordered[max(0, math.ceil(q * len(ordered)) - 1)], 3)

@@ -1,29 +1,39 @@
 """What must hold, checked while it runs (the numbers are those of docs/PROTOCOL.md's design).
 
 I1 no task is lost while a holder lives · I2 at rest every peer names the same result · I3 done is monotone
-I4 nobody runs data that it doesn't hold · I6 peers that can talk come to know the same, in bounded time
-I7 what a peer keeps is bounded · I8 without faults a task runs once, with faults once in a holder's life
+I4 nobody runs data that it doesn't hold · I5 what is private leaves no peer
+I6 peers that can talk come to know the same, in bounded time · I7 what a peer keeps is bounded
+I8 without faults a task runs once, with faults once in a holder's life
+
+All of it among honest peers: of those that break the rules nothing is asked, nor of work whose data they hold too.
 """
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 
 from meshinfer.model.catalog import Entry
 from meshinfer.model.facts import KINDS
-from meshinfer.model.ids import JobId, PeerId, TaskId, task_id
+from meshinfer.model.ids import ContentId, JobId, PeerId, TaskId, task_id
+from meshinfer.model.job import JobOrder
 from meshinfer.model.record import Record
 from meshinfer.model.spans import cut
 from meshinfer.schedule import stimuli as st
 from meshinfer.schedule.job import JobState
-from meshinfer.schedule.log import BOUND_TO_STORE, Slot
+from meshinfer.schedule.log import BOUND_TO_STORE, Slot, StoreId
 from meshinfer.schedule.progress import progress
 from meshinfer.sim.chronicle import Chronicle, Violated
 from meshinfer.sim.peer import Peer
 
 Done = tuple[JobId, TaskId, PeerId]
 Version = tuple[int, int]
+
+PRIVATE = "private-"
+"""In the name of every file: names are told to those who ask for results, and stand in no record."""
+
+OF_ATTACKER = 1000
+"""Records of one attacker that others may keep."""
 
 EVERY_STEP = 32
 """Peers up to which all is looked at after each step; beyond, now and then."""
@@ -40,15 +50,29 @@ class Monitor:
         self._in_life: Counter[tuple[int, int, TaskId]] = Counter()
         self._under_way: set[tuple[int, int, TaskId]] = set()
         self._done: dict[tuple[int, int], set[Done]] = {}
+        self._done_by: defaultdict[TaskId, set[PeerId]] = defaultdict(set)
+        """Who has really done a task, whatever records say."""
         self._results = 0
+        self._looks = 0
+        self._published: dict[JobId, float] = {}
+        self._orphans: dict[TaskId, tuple[float, PeerId]] = {}
+        """Tasks whose runner died, when, and who it was."""
+        self.takeovers: list[float] = []
+        """Seconds from the death of a runner to the next run of its task elsewhere."""
+        self.spread: list[float] = []
+        """Seconds from the publishing of a job until a peer that was up knew it."""
 
     # ---- at every step -----------------------------------------------------------------------------------------------
 
-    def begins(self, peer: Peer, task: TaskId, entry: Entry) -> None:
-        name = peer.process.name
-        if entry not in peer.entries:
-            raise self._chronicle.broken("I4", f"{name} runs {entry.name}, which it does not hold", task)
+    def starts(self, peer: Peer, task: TaskId, entry: Entry) -> None:
+        if entry not in peer.found:
+            raise self._chronicle.broken("I4", f"{peer.process.name} runs {entry.name}, which it does not hold", task)
+
+    def begins(self, peer: Peer, task: TaskId) -> None:
+        name, now = peer.process.name, peer.around.agenda.now
         self.runs[task] += 1
+        if (orphan := self._orphans.pop(task, None)) is not None and orphan[1] != peer.id:
+            self.takeovers.append(now - orphan[0])
         life = (peer.index, peer.process.life, task)
         self._in_life[life] += 1
         self._under_way.add(life)
@@ -63,8 +87,22 @@ class Monitor:
             self._in_life[life] -= 1
             self.runs[task] -= 1
 
+    def died(self, peer: Peer) -> None:
+        for task in peer.working:
+            self._orphans[task] = peer.around.agenda.now, peer.id
+
+    def published(self, job: JobId) -> None:
+        self._published[job] = self._chronicle.now
+
+    def leaves(self, peer: Peer, data: bytes) -> None:
+        if PRIVATE.encode() in data:
+            raise self._chronicle.broken("I5", f"{peer.process.name} tells others the name of a file")
+
     def handled(self, peer: Peer, stimulus: st.Stimulus) -> None:
         match stimulus:
+            case st.Heard(_, JobOrder(id=job), _):
+                if peer.since < (at := self._published.get(job, -1.0)):
+                    self.spread.append(self._chronicle.now - at)
             case st.TaskReturned(task):  # it was not run after all, or will rightly be run again
                 self._in_life[peer.index, peer.process.life, task] -= 1
             case st.TaskEnded(task, outcome):
@@ -72,33 +110,50 @@ class Monitor:
                 if not outcome.done:  # another job may rightly try it again
                     self.failed[task] += 1
                     self._in_life[peer.index, peer.process.life, task] -= 1
+                else:
+                    self._done_by[task].add(peer.id)
                 self._results += 1
             case st.StoreLost(origin, jobs):
                 life = (peer.index, peer.process.life)
                 self._done[life] = {d for d in self._done.get(life, ()) if d[2] != origin or d[0] not in jobs}
-        if len(self.peers) <= EVERY_STEP:
+        if peer.honest and len(self.peers) <= EVERY_STEP:
             self._check_peer(peer)
 
     def now_and_then(self) -> None:
-        for peer in self._alive():
+        """A look at all peers; of a large mesh at some, others each time."""
+        alive, said = self.alive(), self._said()
+        self._looks += 1
+        for at in range(min(len(alive), EVERY_STEP)):
+            peer = alive[(at + self._looks * EVERY_STEP) % len(alive)]
             self._check_peer(peer)
-            self._check_vector(peer)
+            self._check_vector(peer, said)
 
-    def _alive(self) -> list[Peer]:
-        return [peer for peer in self.peers if peer.process.alive]
+    def alive(self) -> list[Peer]:
+        """Those of whom anything is asked."""
+        return [peer for peer in self.peers if peer.process.alive and peer.honest]
+
+    def _suspects(self) -> set[PeerId]:
+        """Those that break the rules."""
+        return {peer.id for peer in self.peers if not peer.honest}
+
+    def _doubtful(self) -> set[ContentId]:
+        """What they hold or held."""
+        suspects = [peer for peer in self.peers if not peer.honest]
+        held = {entry.content for peer in suspects for entry in peer.entries}
+        return held.union(*(peer.had for peer in suspects))
 
     def _check_peer(self, peer: Peer) -> None:
         try:
             peer.state.validate()
         except AssertionError as e:
             raise self._chronicle.broken("state", f"{peer.process.name}'s schedule contradicts itself: {e}") from e
-        life = (peer.index, peer.process.life)
+        life, suspects = (peer.index, peer.process.life), self._suspects()
         done = {
-            (job.id, task, by)
-            for job in peer.state.jobs.values()
+            (job_id, task, by)
+            for job_id, job in peer.state.jobs.items()
             for task, outcomes in job.outcomes.items()
             for by, outcome in outcomes.items()
-            if outcome.done
+            if outcome.done and by not in suspects
         }
         if undone := self._done.get(life, set()) - done:
             _, task, by = min(undone)
@@ -107,23 +162,40 @@ class Monitor:
             )
         self._done[life] = done
 
-    def _check_vector(self, peer: Peer) -> None:
+    def _check_vector(self, peer: Peer, said: dict[StoreId, list[tuple[Slot, int]]]) -> None:
         """What it claims to hold of another's store it holds, or something newer in its place."""
-        vector = peer.vector()
-        for other in self.peers:
-            if other is peer or other.store is None:
-                continue
-            newest = (other.id, other.store.incarnation)
-            n = next((n for store, n in vector.items() if store == newest), 0)
-            if n == 0:
-                continue
-            for slot, kept in other.store.records.items():
-                if slot.origin != other.id or kept.record.incarnation != newest[1] or kept.record.seq > n:
+        for store, n in peer.vector().items():
+            for slot, seq in said.get(store, ()):
+                if seq > n or slot.origin == peer.id:
                     continue
                 held = peer.books.log.get(*slot)
-                if held is None or _version(held.record) < _version(kept.record):
-                    why = f"{peer.process.name} claims to hold {self._name(other.id)}'s records up to {n}"
-                    raise self._chronicle.broken("I6", f"{why}, and lacks {slot.kind} {slot.key} ({kept.record.seq})")
+                if held is None or _version(held.record) < (store.incarnation, seq):
+                    why = f"{peer.process.name} claims to hold {self._name(slot.origin)}'s records up to {n}"
+                    raise self._chronicle.broken("I6", f"{why}, and lacks {slot.kind} {slot.key} ({seq})")
+
+    def _said(self) -> dict[StoreId, list[tuple[Slot, int]]]:
+        """What each honest peer has stated and not replaced since, with its number."""
+        out: dict[StoreId, list[tuple[Slot, int]]] = {}
+        for peer in self.peers:
+            if peer.honest and peer.store is not None:
+                own = StoreId(peer.id, peer.store.incarnation)
+                kept = (k.record for k in peer.store.records.values())
+                out[own] = [
+                    (Slot(r.origin, r.kind, r.key), r.seq)
+                    for r in kept
+                    if r.origin == peer.id and r.incarnation == own.incarnation
+                ]
+        return out
+
+    def _versions(self, peer: Peer) -> dict[Slot, Version]:
+        """What a peer holds of honest peers, by slot."""
+        log, suspects = peer.books.log, self._suspects()
+        return {
+            Slot(r.origin, r.kind, r.key): _version(r)
+            for kind in KINDS
+            for r, _ in log.of_kind(kind)
+            if r.origin not in suspects
+        }
 
     def _name(self, peer: PeerId) -> str:
         return next((p.process.name for p in self.peers if p.id == peer), peer[-6:])
@@ -133,9 +205,9 @@ class Monitor:
     def known(self) -> dict[Slot, Version]:
         """The newest that any living peer holds in each slot, without what a lost store takes back."""
         out: dict[Slot, Version] = {}
-        lives_in = {peer.id: peer.store.incarnation for peer in self.peers if peer.store}
-        for peer in self._alive():
-            for slot, version in versions(peer).items():
+        lives_in = {peer.id: peer.store.incarnation for peer in self.peers if peer.store and peer.honest}
+        for peer in self.alive():
+            for slot, version in self._versions(peer).items():
                 if slot.kind not in BOUND_TO_STORE or version[0] >= lives_in[slot.origin]:
                     out[slot] = max(version, out.get(slot, version))
         return out
@@ -148,7 +220,7 @@ class Monitor:
 
     def apart(self, target: dict[Slot, Version], since: float) -> Violated:
         """Who does not know what, so long after the storm."""
-        for peer in self._alive():
+        for peer in self.alive():
             for slot, version in sorted(target.items()):
                 if not self.knows(peer, {slot: version}):
                     what = f"{self._name(slot.origin)}'s {slot.kind} {slot.key} of {version[1]}"
@@ -158,26 +230,28 @@ class Monitor:
 
     def at_rest(self) -> bool:
         """Nobody has anything to do, and all hold the same records."""
-        alive = self._alive()
+        alive = self.alive()
         for peer in alive:
             if peer.working or peer.state.running or not peer.books.at_rest or peer.state.next_deadline() is not None:
                 return False
-        first, *others = map(versions, alive)
+        if not self._suspects() and len({len(peer.books.log) for peer in alive}) > 1:
+            return False
+        first, *others = map(self._versions, alive)
         return all(other == first for other in others)
 
     def restless(self) -> Violated:
         """Why it does not come to rest, as far as can be told."""
         self.final()  # most likely something more telling is broken
-        first, *others = self._alive()
+        first, *others = self.alive()
         for other in others:
-            for slot in sorted(versions(first).items() ^ versions(other).items())[:1]:
+            for slot in sorted(self._versions(first).items() ^ self._versions(other).items())[:1]:
                 pair = f"{first.process.name} and {other.process.name}"
                 return self._chronicle.broken("I6", f"{pair} do not come to hold the same {slot[0].kind} {slot[0].key}")
         return self._chronicle.broken("I6", "the mesh does not come to rest")
 
     def final(self) -> None:
         """All that must hold once the mesh is at rest."""
-        alive = self._alive()
+        alive = self.alive()
         cancelled = {job for peer in alive for job in peer.state.cancels}
         for job_id in sorted({job_id for peer in alive for job_id in peer.state.jobs}):
             for peer in alive:
@@ -201,10 +275,13 @@ class Monitor:
                 raise self._chronicle.broken("cancel", f"{name} believes that cancelled job {job_id} is worked on")
 
     def _check_done(self, alive: list[Peer], job_id: JobId) -> None:
+        doubtful = self._doubtful()
         able = {(peer.id, e.content) for peer in alive for e in peer.entries if e.content not in peer.failing}
         for peer in alive:
             job, name = peer.state.jobs[job_id], peer.process.name
             for entry, task in _tasks(job, peer):
+                if entry.content in doubtful:
+                    continue
                 once = job.is_shared
                 possible = any(content == entry.content and (once or by == peer.id) for by, content in able)
                 if task not in job.mine:
@@ -215,15 +292,28 @@ class Monitor:
                     raise self._chronicle.broken(
                         "I1", f"nobody does {entry.name} of job {job_id}", task, self._views(alive, job_id, task)
                     )
+                if (named := job.canonical(task)) and named[0] not in self._done_by[task]:
+                    raise self._chronicle.broken(
+                        "I1", f"{self._name(named[0])} counts as having done {entry.name}, and has not", task
+                    )
                 if possible and self._quiet and self.runs[task] - self.failed[task] != 1:
                     ran = f"ran {self.runs[task]} times and failed {self.failed[task]} times"
                     raise self._chronicle.broken("I8", f"without faults {entry.name} of job {job_id} {ran}", task)
 
     def _check_agreement(self, alive: list[Peer], job_id: JobId) -> None:
         seen: list[tuple[Peer, dict[TaskId, object], str]] = []
+        suspects, doubtful = self._suspects(), self._doubtful()
+        certain = {
+            task
+            for peer in alive
+            for task, mine in peer.state.jobs[job_id].mine.items()
+            if mine.entry.content not in doubtful
+        }
         for peer in alive:
             job = peer.state.jobs[job_id]
-            results: dict[TaskId, object] = {task: job.canonical(task) for task in sorted(job.outcomes)}
+            results: dict[TaskId, object] = {
+                task: job.canonical(task) for task in sorted(job.outcomes) if not suspects or task in certain
+            }
             seen.append((peer, results, progress(peer.state, job, peer.clock()).stage))
         first, results, stage = seen[0]
         for peer, others, stage_there in seen[1:]:
@@ -232,14 +322,14 @@ class Monitor:
                 if results.get(task) != others.get(task):
                     views = self._views([first, peer], job_id, task)
                     raise self._chronicle.broken("I2", f"{pair} name different results", task, views)
-            if stage != stage_there:
+            if stage != stage_there and not suspects:  # a liar's own part may look different to each
                 raise self._chronicle.broken(
                     "I2", f"job {job_id} is {stage} to one, {stage_there} to the other: {pair}"
                 )
 
     def _check_size(self, alive: list[Peer]) -> None:
         jobs, peers = self.jobs, len(self.peers)
-        most = 2 * peers + 2 * jobs + 2 * jobs * peers + self._results
+        most = 2 * peers + 2 * jobs + 2 * jobs * peers + self._results + OF_ATTACKER * len(self._suspects())
         for peer in alive:
             if len(peer.books.log) > most:
                 raise self._chronicle.broken(
@@ -267,19 +357,15 @@ class Monitor:
 
 
 def _tasks(job: JobState, peer: Peer) -> Iterator[tuple[Entry, TaskId]]:
-    """All tasks that lie at a peer."""
-    assert job.info.spec is not None
+    """All tasks of the job that lie at a peer."""
+    spec = job.info.spec
+    assert spec is not None
     for entry in peer.entries:
-        pieces = cut(job.info.spec, entry)
-        unit = job.unit_for(entry.content, pieces, peer.id)
-        for span in range(pieces.spans):
-            yield entry, task_id(unit, span)
-
-
-def versions(peer: Peer) -> dict[Slot, Version]:
-    """What a peer holds, by slot."""
-    log = peer.books.log
-    return {Slot(r.origin, r.kind, r.key): _version(r) for kind in KINDS for r, _ in log.of_kind(kind)}
+        if spec.on.why_not(entry) is None:
+            pieces = cut(spec, entry)
+            unit = job.unit_for(entry.content, pieces, peer.id)
+            for span in range(pieces.spans):
+                yield entry, task_id(unit, span)
 
 
 def _version(record: Record) -> Version:

@@ -1,8 +1,8 @@
-"""The network between peers: connections that come and go, gossip that is lost, repeated and late, streams that break.
+"""The network between peers: connections that come and go, and streams on them that break.
 
-A connection needs both directions. Cut one, and what is sent that way stands still until the cut heals; peers that
-notice first take the connection for broken, and with it every stream on it. Streams keep their order and lose nothing
-but by breaking; gossip promises nothing.
+Only linked peers connect (`sim/overlay.py`). A connection needs both directions. Cut one, and what is sent that way
+stands still until the cut heals; peers that notice first take the connection for broken, and with it every stream on
+it. Streams keep their order and lose nothing but by breaking. Gossip, which promises nothing, is `sim/gossip.py`.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from meshinfer.model.ids import PeerId
 from meshinfer.sim.agenda import Agenda, Process
 from meshinfer.sim.chance import Rng
 from meshinfer.sim.scenario import Link
@@ -23,6 +24,9 @@ class Endpoint(Protocol):
 
     index: int
     process: Process
+
+    @property
+    def id(self) -> PeerId: ...
 
     def connected(self, other: int) -> None: ...
 
@@ -49,143 +53,170 @@ class _Pair:
     """When each side hears the latest news of the connection: news keep their order."""
 
 
+class Traffic:
+    """What was sent, by sender."""
+
+    def __init__(self) -> None:
+        self.messages, self.bytes = Counter[int](), Counter[int]()
+
+    def count(self, sender: int, data: bytes) -> None:
+        self.messages[sender] += 1
+        self.bytes[sender] += len(data)
+
+    @property
+    def total(self) -> tuple[int, int]:
+        """Messages, bytes."""
+        return sum(self.messages.values()), sum(self.bytes.values())
+
+
 class Network:
     def __init__(self, agenda: Agenda, rng: Rng, link: Link) -> None:
-        self._agenda, self._rng, self._link = agenda, rng, link
-        self._ends: list[Endpoint] = []
-        self._pairs: dict[tuple[int, int], _Pair] = {}
+        self.agenda, self.rng, self.link_quality = agenda, rng, link
+        self.ends: list[Endpoint] = []
+        self.linked: list[dict[int, _Pair]] = []
+        """The peers that each may connect to."""
+        self.streams = Traffic()
         self._cuts: Counter[tuple[int, int]] = Counter()
+        """Without those that are none any more."""
+        self._parted: list[frozenset[int]] = []
+        """One side of each partition."""
         self._arrives: dict[tuple[int, int, str], float] = {}
         self._stalled: dict[tuple[int, int], deque[tuple[str, Callable[[], None]]]] = {}
-        self.messages, self.bytes = Counter[int](), Counter[int]()
-        """Sent, by sender."""
 
     def add(self, end: Endpoint) -> None:
-        for other in self._ends:
-            self._pairs[other.index, end.index] = _Pair(other.index, end.index)
-        self._ends.append(end)
+        self.ends.append(end)
+        self.linked.append({})
+
+    def link(self, a: int, b: int) -> None:
+        """From now on these two connect whenever they can."""
+        if b not in self.linked[a]:
+            pair = _Pair(min(a, b), max(a, b))
+            self.linked[a][b] = self.linked[b][a] = pair
+            self._reconsider(pair)
 
     # ---- connections -------------------------------------------------------------------------------------------------
 
-    def _pair(self, a: int, b: int) -> _Pair:
-        return self._pairs[min(a, b), max(a, b)]
+    def is_up(self, a: int, b: int) -> bool:
+        pair = self.linked[a].get(b)
+        return pair is not None and pair.up
 
     def met(self, a: int, b: int) -> float:
         """When their present connection came up; infinity where there is none."""
-        pair = self._pair(a, b)
-        return pair.since if pair.up else math.inf
+        pair = self.linked[a].get(b)
+        return pair.since if pair is not None and pair.up else math.inf
 
     def reconsider(self, index: int) -> None:
         """A peer came up."""
-        for other in self._ends:
-            if other.index != index:
-                self._reconsider(self._pair(index, other.index))
+        for pair in self.linked[index].values():
+            self._reconsider(pair)
 
     def died(self, index: int) -> None:
         """A peer's process is gone, and its connections with it."""
-        for other in self._ends:
-            if other.index != index and (pair := self._pair(index, other.index)).up:
+        for pair in self.linked[index].values():
+            if pair.up:
                 self._break(pair)
 
     def _possible(self, pair: _Pair) -> bool:
-        alive = self._ends[pair.a].process.alive and self._ends[pair.b].process.alive
-        return alive and not self._cuts[pair.a, pair.b] and not self._cuts[pair.b, pair.a]
+        alive = self.ends[pair.a].process.alive and self.ends[pair.b].process.alive
+        return alive and not self.is_cut(pair.a, pair.b) and not self.is_cut(pair.b, pair.a)
 
     def _reconsider(self, pair: _Pair) -> None:
         """Connect or break in a while, whichever is due then."""
         if pair.pending or pair.up == self._possible(pair):
             return
         pair.pending = True
-        delay = self._rng.uniform(*(self._link.notice if pair.up else self._link.dial))
-        self._agenda.after(delay, f"link {pair.a}-{pair.b}", lambda: self._settle(pair))
+        delay = self.rng.uniform(*(self.link_quality.notice if pair.up else self.link_quality.dial))
+        self.agenda.after(delay, f"link {pair.a}-{pair.b}", lambda: self._settle(pair))
 
     def _settle(self, pair: _Pair) -> None:
         pair.pending = False
         if pair.up and not self._possible(pair):
             self._break(pair)
         elif not pair.up and self._possible(pair):
-            pair.up, pair.since = True, self._agenda.now
+            pair.up, pair.since = True, self.agenda.now
             pair.epoch += 1
             for me, other in ((pair.a, pair.b), (pair.b, pair.a)):
-                self._tell(pair, me, self._rng.uniform(*self._link.delay), other, up=True)
+                self._tell(pair, me, self.rng.uniform(*self.link_quality.delay), other, up=True)
 
     def _break(self, pair: _Pair) -> None:
         pair.up = False
         pair.epoch += 1
         for me, other in ((pair.a, pair.b), (pair.b, pair.a)):
             self._stalled.pop((me, other), None)
-            self._tell(pair, me, self._rng.uniform(*self._link.notice), other, up=False)
+            self._tell(pair, me, self.rng.uniform(*self.link_quality.notice), other, up=False)
         self._reconsider(pair)
 
     def _tell(self, pair: _Pair, me: int, delay: float, other: int, *, up: bool) -> None:
-        at = pair.told[me] = max(self._agenda.now + delay, pair.told.get(me, 0.0))
-        end = self._ends[me]
+        at = pair.told[me] = max(self.agenda.now + delay, pair.told.get(me, 0.0))
+        end = self.ends[me]
         if end.process.alive:
             do = end.connected if up else end.disconnected
             label = f"{'up' if up else 'down'} {other}"
-            self._agenda.after(at - self._agenda.now, label, lambda: do(other), end.process)
+            self.agenda.after(at - self.agenda.now, label, lambda: do(other), end.process)
 
     # ---- cuts --------------------------------------------------------------------------------------------------------
+
+    def is_cut(self, a: int, b: int) -> bool:
+        """Whether nothing gets from a to b."""
+        return (a, b) in self._cuts or any((a in side) != (b in side) for side in self._parted)
 
     def cut(self, a: int, b: int) -> None:
         """Nothing gets from a to b, until `heal` was called as often."""
         self._cuts[a, b] += 1
-        self._reconsider(self._pair(a, b))
+        self._affected(a, b)
 
     def heal(self, a: int, b: int) -> None:
         self._cuts[a, b] -= 1
         if not self._cuts[a, b]:
+            del self._cuts[a, b]
+        self._affected(a, b)
+
+    def part(self, side: frozenset[int]) -> None:
+        """Nothing gets from these to the others or back, until `join`."""
+        self._parted.append(side)
+        self._across(side)
+
+    def join(self, side: frozenset[int]) -> None:
+        self._parted.remove(side)
+        self._across(side)
+
+    def _across(self, side: frozenset[int]) -> None:
+        for a in sorted(side):
+            for b in self.linked[a]:
+                if b not in side:
+                    self._affected(a, b)
+                    self._affected(b, a)
+
+    def _affected(self, a: int, b: int) -> None:
+        if not self.is_cut(a, b):
             for label, do in self._stalled.pop((a, b), ()):  # at once: what was sent later arrives later
-                self._agenda.after(0.0, label, do, self._ends[b].process)
-            self._reconsider(self._pair(a, b))
+                self.agenda.after(0.0, label, do, self.ends[b].process)
+        if (pair := self.linked[a].get(b)) is not None:
+            self._reconsider(pair)
 
-    # ---- what is sent ------------------------------------------------------------------------------------------------
-
-    def publish(self, sender: int, data: bytes) -> None:
-        """Gossip: to everybody connected, or not."""
-        for end in self._ends:
-            to = end.index
-            if to == sender or not self._pair(sender, to).up or self._cuts[sender, to]:
-                continue
-            self._count(sender, data)
-            if self._rng.random() < self._link.loss:
-                continue
-            for _ in range(2 if self._rng.random() < self._link.duplicate else 1):
-                self._gossip(sender, end, data)
-
-    def _gossip(self, sender: int, end: Endpoint, data: bytes) -> None:
-        delay = self._rng.uniform(*self._link.delay)
-        if self._rng.random() < self._link.reorder:
-            delay += self._rng.uniform(*self._link.held_up)
-        else:
-            delay = self._behind(sender, end.index, "gossip", delay)
-        self._agenda.after(delay, f"gossip from {sender}", lambda: end.gossip(data), end.process)
+    # ---- streams -----------------------------------------------------------------------------------------------------
 
     def send(self, sender: int, to: int, stream: int, data: bytes) -> None:
         """A frame of a stream. Lost if the connection is, or breaks meanwhile."""
-        pair, end = self._pair(sender, to), self._ends[to]
-        if not pair.up:
+        pair, end = self.linked[sender].get(to), self.ends[to]
+        if pair is None or not pair.up:
             return
-        self._count(sender, data)
+        self.streams.count(sender, data)
         label, epoch = f"frame from {sender}", pair.epoch
 
         def arrive() -> None:
             if pair.epoch != epoch:
                 return
-            if self._cuts[sender, to]:
+            if self.is_cut(sender, to):
                 self._stalled.setdefault((sender, to), deque()).append((label, arrive))
             else:
                 end.frame(sender, stream, data)
 
-        delay = self._behind(sender, to, "stream", self._rng.uniform(*self._link.delay))
-        self._agenda.after(delay, label, arrive, end.process)
+        delay = self.behind(sender, to, "stream", self.rng.uniform(*self.link_quality.delay))
+        self.agenda.after(delay, label, arrive, end.process)
 
-    def _behind(self, sender: int, to: int, what: str, delay: float) -> float:
+    def behind(self, sender: int, to: int, what: str, delay: float) -> float:
         """Not before what was sent earlier."""
-        at = max(self._agenda.now + delay, self._arrives.get((sender, to, what), 0.0))
+        at = max(self.agenda.now + delay, self._arrives.get((sender, to, what), 0.0))
         self._arrives[sender, to, what] = at
-        return at - self._agenda.now
-
-    def _count(self, sender: int, data: bytes) -> None:
-        self.messages[sender] += 1
-        self.bytes[sender] += len(data)
+        return at - self.agenda.now

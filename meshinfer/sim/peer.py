@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
 from typing import NamedTuple, Protocol
 
 from meshinfer.errors import ProtocolError
@@ -23,7 +23,8 @@ from meshinfer.sim.agenda import Agenda, Process
 from meshinfer.sim.books import Books, Unsealer
 from meshinfer.sim.chance import Rng
 from meshinfer.sim.chronicle import Chronicle
-from meshinfer.sim.identity import keys
+from meshinfer.sim.gossip import Gossip
+from meshinfer.sim.identity import Keys, keys
 from meshinfer.sim.network import Network
 from meshinfer.sim.scenario import Scenario
 from meshinfer.sim.store import Row, Store
@@ -65,6 +66,7 @@ class Around(NamedTuple):
 
     agenda: Agenda
     network: Network
+    gossip: Gossip
     rng: Rng
     scenario: Scenario
     chronicle: Chronicle
@@ -75,7 +77,10 @@ class Around(NamedTuple):
 class Watch(Protocol):
     """Whoever checks what must hold."""
 
-    def begins(self, peer: Peer, task: TaskId, entry: Entry) -> None:
+    def starts(self, peer: Peer, task: TaskId, entry: Entry) -> None:
+        """The schedule wants a task to be worked on."""
+
+    def begins(self, peer: Peer, task: TaskId) -> None:
         """Work on a task begins: nothing of it was done, or not all."""
 
     def lets_go(self, peer: Peer, task: TaskId) -> None:
@@ -84,16 +89,30 @@ class Watch(Protocol):
     def handled(self, peer: Peer, stimulus: st.Stimulus) -> None:
         """The schedule has taken in a stimulus, and its effects were asked for."""
 
+    def leaves(self, peer: Peer, data: bytes) -> None:
+        """Something is about to be sent."""
+
+    def died(self, peer: Peer) -> None:
+        """Its process is about to be no more."""
+
 
 class Peer:
-    def __init__(self, around: Around, index: int, entries: tuple[Entry, ...], cores: int) -> None:
+    def __init__(
+        self, around: Around, index: int, entries: tuple[Entry, ...], cores: int, own: Keys | None = None
+    ) -> None:
+        """`own`: of another peer, whose identity it was copied with."""
         self.around, self.index, self.entries = around, index, entries
-        self.keys = keys(index + 1)
+        self.keys = own or keys(index + 1)
         self.id = self.keys.peer
         self.process = Process(f"p{index}")
         self.fact = PeerFact(self.process.name, {}, (), "1", cores, 1)
         self.failing: frozenset[ContentId] = frozenset()
         """Contents that this machine fails to analyse."""
+        self.had: set[ContentId] = set()
+        """Contents that lay here once."""
+        self.models: dict[ModelDigest, tuple[str, ...]] = {MODEL: CLASSES}
+        self.honest, self.slowness = True, 1.0
+        self.rejected = Counter[str]()
         self.store: Store | None = None
         self.gone = False
         """It never comes back."""
@@ -118,6 +137,7 @@ class Peer:
         self.around.chronicle.note(self.process.name, f"starts, store {self.store.incarnation}")
         self.state = ScheduleState(self.id, window=WEIGHT["video"] * rng.choice(self.around.scenario.window))
         self.books = Books(self, self.keys, self.store, self.around.unsealer)
+        self.books.rejected = self.rejected  # of all lives
         self.syncs = Syncs(self, self.index)
         self.neighbours: set[int] = set()
         self.working: dict[TaskId, int] = {}
@@ -130,23 +150,29 @@ class Peer:
         """Questions for work that were not answered yet, by stream."""
         self._tickets: list[tuple[int, int]] = []
         """(peer, stream) of questions for work that came in."""
-        self.feed(st.ModelsChanged({MODEL: CLASSES}))
+        self.found: tuple[Entry, ...] = ()
+        """What the schedule knows of."""
+        self._scanned = False
+        self.feed(st.ModelsChanged(self.models))
         self.books.load()
-        self.later(rng.uniform(0.0, 0.3), "scan", lambda: self._scan(0))
+        self.later(rng.uniform(0.0, 0.3), "scan", self._scan)
         self._state_again(self.fact, "peer", "")
         self.later(rng.uniform(0, EVERY), "sync", self._sync_now_and_then)
 
-    def _scan(self, done: int) -> None:
+    def _scan(self) -> None:
         """Look at the footage, a few files at a time."""
-        part = self.entries[done : done + 5]
-        over = done + len(part) >= len(self.entries)
-        self.feed(st.CatalogChanged(part, complete=over))
+        new = [entry for entry in self.entries if entry not in self.found]
+        part, over = tuple(new[:5]), len(new) <= 5
+        gone = tuple((entry.source, entry.name) for entry in self.found if entry not in self.entries)
+        self.found = (*(entry for entry in self.found if entry in self.entries), *part)
+        self._scanned = self._scanned or over
+        self.feed(st.CatalogChanged(part, gone, complete=over))
         if over:
             bits = sketch(entry.content for entry in self.entries)
             n = len(self.entries)
             self._state_again(SourceSummary(SOURCE, ("video",), {}, n, 0, 0, 0.0, sketch=bits), "source", SOURCE)
         else:
-            self.later(self.around.rng.uniform(0.0, 0.2), "scan", lambda: self._scan(done + len(part)))
+            self.later(self.around.rng.uniform(0.0, 0.2), "scan", self._scan)
 
     def _state_again(self, fact: Fact, kind: str, key: str) -> None:
         """Where it differs from what we last said."""
@@ -175,7 +201,8 @@ class Peer:
         return self.around.rng.uniform(0.001, 0.03)
 
     def publish(self, data: bytes) -> None:
-        self.around.network.publish(self.index, data)
+        self.around.watch.leaves(self, data)
+        self.around.gossip.publish(self.index, data)
 
     def vector(self) -> dict[StoreId, int]:
         return self.books.log.vector()
@@ -190,24 +217,25 @@ class Peer:
         self.books.complete_to(vector)
 
     def send(self, other: int, stream: int, data: bytes) -> None:
+        self.around.watch.leaves(self, data)
         self.around.network.send(self.index, other, stream, data)
 
     # ---- the network -------------------------------------------------------------------------------------------------
 
     def connected(self, other: int) -> None:
         self.neighbours.add(other)
-        self.feed(st.Connected(keys(other + 1).peer))
+        self.feed(st.Connected(self.around.network.ends[other].id))
         if self.index < other:  # both sides know of the connection: one of them asks
             self.syncs.start(other)
 
     def disconnected(self, other: int) -> None:
         self.neighbours.discard(other)
         self.syncs.broken(other)
-        self.feed(st.Disconnected(keys(other + 1).peer))
+        self.feed(st.Disconnected(self.around.network.ends[other].id))
 
     def gossip(self, data: bytes) -> None:
         try:
-            for sealed in read_announcement(data).records:
+            for sealed in _announced(data):
                 self.hear(sealed, 0.0)
         except ProtocolError as e:
             self.books.rejected[str(e)] += 1
@@ -272,6 +300,7 @@ class Peer:
                 case st.State(fact):
                     self.books.state(fact)
                 case st.Start(_, task, entry, first):
+                    self.around.watch.starts(self, task, entry)
                     self._runs += 1
                     self.working[task] = self._runs
                     self.later(self.writing(), "begin", partial(self._begin, task, entry, self._runs))
@@ -328,12 +357,17 @@ class Peer:
             self._end(task, row.ended)
             return
         row.attempts += 1
-        self.around.watch.begins(self, task, entry)
+        if entry not in self.entries:  # deleted since it was asked for
+            self._end(
+                task, Outcome(bytes.fromhex(task), False, 0, 0, 0.0, "", row.attempts, "input", "the file is gone")
+            )
+            return
+        self.around.watch.begins(self, task)
         self.around.chronicle.note(
             self.process.name, f"begins, attempt {row.attempts}, {row.analysed} pieces done", task
         )
         self.point("work begun")
-        piece = self.around.rng.uniform(*self.around.scenario.work) / PIECES
+        piece = self.slowness * self.around.rng.uniform(*self.around.scenario.work) / PIECES
         self.later(piece, "work", lambda: self._work(task, entry, run, piece))
 
     def _work(self, task: TaskId, entry: Entry, run: int, piece: float) -> None:
@@ -345,7 +379,9 @@ class Peer:
         row.analysed += 1
         self.analysed[task] += 1
         raw = bytes.fromhex(task)
-        if entry.content in self.failing:
+        if entry not in self.entries:
+            row.ended = _file_gone(task, row, piece)
+        elif entry.content in self.failing:
             row.ended = Outcome(raw, False, row.analysed, 0, piece, "", row.attempts, "host", "out of memory")
         elif row.analysed >= PIECES:
             row.ended = Outcome(raw, True, row.analysed, row.analysed, piece * PIECES, task, row.attempts)
@@ -370,3 +406,29 @@ class Peer:
         self.around.chronicle.note(self.process.name, "its disk is free again")
         if self.process.alive:
             self.later(self.around.rng.uniform(0, 1), "room", lambda: self.feed(st.RoomChanged(True)))
+
+    def set_wall(self, offset: float) -> None:
+        """Its wall clock jumps."""
+        self._wall_offset = offset
+
+    def set_entries(self, entries: tuple[Entry, ...]) -> None:
+        """Files came or went: the next look finds it."""
+        self.had.update(entry.content for entry in self.entries)
+        self.entries = entries
+        if self.process.alive and self._scanned:
+            self.later(self.around.rng.uniform(0, 1), "scan", self._scan)
+
+    def set_models(self, models: dict[ModelDigest, tuple[str, ...]]) -> None:
+        self.models = models
+        if self.process.alive:
+            self.later(0.0, "models", lambda: self.feed(st.ModelsChanged(models)))
+
+
+def _file_gone(task: TaskId, row: Row, seconds: float) -> Outcome:
+    return Outcome(bytes.fromhex(task), False, row.analysed, 0, seconds, "", row.attempts, "input", "the file is gone")
+
+
+@lru_cache(maxsize=2048)
+def _announced(data: bytes) -> tuple[bytes, ...]:
+    """The same bytes come to everybody."""
+    return read_announcement(data).records

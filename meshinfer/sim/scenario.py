@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal, get_args
 
 import msgspec
 from msgspec import Meta, Struct
@@ -37,6 +37,8 @@ class Faults(Struct, frozen=True, forbid_unknown_fields=True):
     """What befalls peers during the storm, a peer and minute each. After it links heal and peers come back."""
 
     kills: Span = 1.0
+    busy: Share = 0.0
+    """Of kills: those that befall a peer that is at work, where there is one."""
     crash: Share = 0.001
     """Chance that a peer dies at one of its own steps: an effect begun, written, or about to be told."""
     lost_store: Share = 0.15
@@ -56,40 +58,86 @@ class Faults(Struct, frozen=True, forbid_unknown_fields=True):
     full: Spans = (0.5, 6.0)
     skew: Span = 600.0
     """Seconds by which wall clocks are off, either way; drawn anew at each start."""
+    jumps: Span = 0.5
+    """Of wall clocks, to another skew."""
+    moves: Span = 0.0
+    """Files that are deleted, or copied from another peer."""
+    models: Span = 0.0
+    """Times that a model is taken away, for as long as a peer is `down`."""
+    rolled_back: Share = 0.0
+    """Of peers that died and kept their store: those that come back with a copy that was made of it before."""
+
+
+Attack = Literal[
+    "forged", "strange", "unsigned", "oversized", "garbage", "future", "jump", "fork", "claim", "outcome", "unknown",
+    "vector", "flood", "hoard", "clone",
+]  # fmt: skip
+"""What a Byzantine peer does; each is a function in `sim/attacks.py`."""
+
+
+class Byzantine(Struct, frozen=True, forbid_unknown_fields=True):
+    """Peers that break the rules, besides doing their part."""
+
+    share: Share = 0.0
+    attacks: tuple[Attack, ...] = get_args(Attack)
+    pause: Spans = (0.2, 1.5)
+    """Seconds between two attacks of one peer."""
 
 
 class Scenario(Struct, frozen=True, forbid_unknown_fields=True):
     name: Annotated[str, Meta(min_length=1, max_length=64)] = "mixed"
     peers: tuple[Annotated[int, Meta(ge=1, le=MAX_PEERS)], Annotated[int, Meta(ge=1, le=MAX_PEERS)]] = (4, 8)
+    links: Annotated[int, Meta(ge=0, le=64)] = 0
+    """Random links of a peer, besides those to holders of copies; gossip goes from hop to hop along them. 0: everybody
+    is linked to everybody, and gossip goes straight."""
     contents: Annotated[int, Meta(ge=0, le=100_000)] = 12
+    groups: Annotated[int, Meta(ge=1, le=10_000)] = 1
+    """Sources that contents are dealt to; a job asks for one of them."""
     copies: Annotated[int, Meta(ge=1, le=100)] = 3
     """Most holders of one content."""
+    fewest: Annotated[int, Meta(ge=1, le=100)] = 1
+    """Fewest holders of one content."""
     jobs: tuple[Annotated[int, Meta(ge=1, le=10_000)], Annotated[int, Meta(ge=1, le=10_000)]] = (1, 3)
     every: Share = 0.2
     """Of jobs: those of `scope: every`."""
     cancels: Share = 0.2
     failing: Share = 0.03
     """Of copies: those that their holder fails to analyse."""
+    start: Spans = (0.0, 0.5)
+    """When peers start."""
     late: Share = 0.2
     """Of peers: those that join while jobs run."""
     work: Spans = (0.05, 4.0)
     """Seconds a task takes."""
+    slow: Share = 0.0
+    """Of peers: those whose work takes four times as long."""
     window: tuple[Annotated[int, Meta(ge=1, le=256)], ...] = (1, 2, 32)
     calm: Span = 5.0
     """Seconds before the first job and the first fault."""
     storm: Span = 25.0
     link: Link = Link()
     faults: Faults = Faults()
+    byzantine: Byzantine = Byzantine()
+    without: tuple[int, ...] = ()
+    """Planned faults, by their numbers, that do not happen: those that shrinking found not to matter."""
     converge: Span = 15.0
     """Seconds after the storm within which all peers know all that was known at its end."""
     rest: Span = 300.0
     """Seconds after the storm within which everything is done."""
 
     def __post_init__(self) -> None:
-        ranges = {"peers": self.peers, "jobs": self.jobs, "work": self.work, "link.delay": self.link.delay}
+        ranges = {
+            "peers": self.peers,
+            "jobs": self.jobs,
+            "work": self.work,
+            "start": self.start,
+            "link.delay": self.link.delay,
+        }
         for name, (low, high) in ranges.items():
             if low > high:
                 raise ValueError(f"{name} goes from {low} to {high}: the first is larger")
+        if self.fewest > self.copies:
+            raise ValueError(f"fewest is {self.fewest}, over copies, which is {self.copies}")
         if not self.window:
             raise ValueError("window is empty")
 
@@ -97,8 +145,8 @@ class Scenario(Struct, frozen=True, forbid_unknown_fields=True):
     def is_quiet(self) -> bool:
         """Nothing goes wrong: no fault befalls anybody, and gossip arrives once and in order."""
         f, link = self.faults, self.link
-        faults = f.kills + f.crash + f.pauses + f.cuts + f.partitions + f.full_disks
-        return faults + link.loss + link.duplicate + link.reorder == 0
+        faults = f.kills + f.crash + f.pauses + f.cuts + f.partitions + f.full_disks + f.moves + f.models
+        return faults + self.byzantine.share + link.loss + link.duplicate + link.reorder == 0
 
 
 def read_scenario(toml: bytes, where: str) -> Scenario:

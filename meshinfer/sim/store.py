@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from meshinfer.model.facts import Outcome
@@ -36,6 +36,10 @@ class Store:
     vector: dict[StoreId, int] = field(default_factory=dict)
     tasks: dict[TaskId, Row] = field(default_factory=dict)
     full: bool = False
+
+    def copy(self) -> Store:
+        rows = {task: replace(row) for task, row in self.tasks.items()}
+        return replace(self, records=dict(self.records), vector=dict(self.vector), tasks=rows, full=False)
 
     def next_seq(self, count: int) -> int:
         """Takes `count` numbers and returns the first. None is ever given twice."""

@@ -5,24 +5,28 @@ calm: peers find each other Â· storm: jobs, and whatever the scenario inflicts Â
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
+from typing import Literal
 
 from meshinfer.model.catalog import Entry
 from meshinfer.model.facts import Cancel
 from meshinfer.model.ids import ContentId, JobId, hash_of
 from meshinfer.model.job import JobOrder, JobSpec, job_id, pack_spec
+from meshinfer.model.selector import Selector
 from meshinfer.schedule.log import Slot
+from meshinfer.sim import overlay
 from meshinfer.sim.agenda import Agenda
+from meshinfer.sim.attacks import Attacker
 from meshinfer.sim.books import Unsealer
 from meshinfer.sim.chance import Rng
 from meshinfer.sim.chronicle import Chronicle
-from meshinfer.sim.figures import Figures
-from meshinfer.sim.invariants import Monitor, Version
+from meshinfer.sim.figures import Figures, figures_of
+from meshinfer.sim.gossip import Gossip
+from meshinfer.sim.invariants import PRIVATE, Monitor, Version
 from meshinfer.sim.network import Network
-from meshinfer.sim.peer import MODEL, PIECES, SOURCE, Around, Crashed, Peer
-from meshinfer.sim.scenario import Scenario, Spans
-from meshinfer.sim.store import Store
+from meshinfer.sim.peer import MODEL, SOURCE, Around, Crashed, Peer
+from meshinfer.sim.scenario import Scenario
+from meshinfer.sim.storm import Storm
 
 LOOK_EVERY = 1.0
 """Seconds between two looks at the whole mesh."""
@@ -33,8 +37,7 @@ FPS = 8.0
 LENGTHS = (16, 16, 700)
 """Frames of a video: one span, or three."""
 
-FEWEST = 2
-"""Peers that are left when others go for good."""
+SLOWNESS = 4.0
 
 
 class World:
@@ -45,25 +48,42 @@ class World:
         self.agenda = Agenda()
         self.chronicle = Chronicle(seed, self.agenda)
         self.network = Network(self.agenda, rng, scenario.link)
-        self.monitor = Monitor(self.chronicle)
         self.jobs: list[JobId] = []
         self.figures: Figures | None = None
-        self._crashes = 0
-        self._over_at = scenario.calm + scenario.storm
-        self._converged: float | None = None
-        around = Around(self.agenda, self.network, rng, scenario, self.chronicle, Unsealer(), self.monitor)
+        self.attackers: list[Attacker] = []
+        footage = self._footage()
+        self._links = overlay.random_links(rng, len(footage), scenario.links or len(footage))
+        self.gossip = Gossip(self.network, self._links if scenario.links else None)
+        self.monitor = Monitor(self.chronicle)
+        self.around = Around(
+            self.agenda, self.network, self.gossip, rng, scenario, self.chronicle, Unsealer(), self.monitor
+        )
         self.peers = self.monitor.peers = [
-            Peer(around, i, held, rng.choice((1, 4, 16))) for i, held in enumerate(self._footage())
+            Peer(self.around, i, held, rng.choice((1, 4, 16))) for i, held in enumerate(footage)
         ]
         for peer in self.peers:
             self.network.add(peer)
             peer.failing = frozenset(e.content for e in peer.entries if rng.random() < scenario.failing)
+            peer.slowness = SLOWNESS if rng.random() < scenario.slow else 1.0
+        contents = [{entry.content for entry in peer.entries} for peer in self.peers]
+        for a, b in sorted({*self._links, *overlay.sharing(contents)}):
+            self.network.link(a, b)
+        for peer in self.peers:
             late = peer.index > 0 and rng.random() < scenario.late
-            self._at(scenario.calm + rng.uniform(0, scenario.storm * 0.8) if late else rng.uniform(0, 0.5), peer)
+            joins = rng.uniform(0, scenario.storm * 0.8)
+            self._at(peer, scenario.calm + joins if late else rng.uniform(*scenario.start))
         self._plan_jobs()
-        self._plan_faults()
+        self.storm = Storm(self.around, self.peers, self._at, self._gone)
+        self.storm.plan()
+        self._plan_attacks()
+        self._behind: list[Peer] = []
+        """Those that do not know yet all that was known when the storm was over."""
+        self._converged: float | None = None
         self.agenda.after(LOOK_EVERY, "look", self._look)
-        self.agenda.after(self._over_at, "storm over", self._storm_over)
+        self.sent_before = (0, 0), (0, 0)
+        """Messages and bytes by gossip and on streams, before the first job could be published."""
+        self.agenda.after(scenario.calm, "calm over", self._calm_over)
+        self.agenda.after(self.storm.over_at, "storm over", self._storm_over)
 
     def run(self) -> Figures:
         """Until the mesh is at rest. Raises Violated."""
@@ -71,44 +91,61 @@ class World:
             self.step()
         return self.figures
 
+    def run_for(self, events: int) -> None:
+        """Until the mesh is at rest, or so many events have happened. Raises Violated."""
+        while self.figures is None and self.agenda.steps < events:
+            self.step()
+
     def step(self) -> None:
         """One event. Raises Violated."""
         try:
             self.agenda.next()
         except Crashed as e:
-            self._died(e.peer)
+            self.storm.died(e.peer)
 
     # ---- who and what ------------------------------------------------------------------------------------------------
 
     def _footage(self) -> list[tuple[Entry, ...]]:
         """What lies at each peer."""
-        rng, peers = self.rng, range(self.rng.randint(*self.scenario.peers))
+        rng, scenario = self.rng, self.scenario
+        peers = range(rng.randint(*scenario.peers))
         held: list[list[Entry]] = [[] for _ in peers]
-        for i in range(self.scenario.contents):
+        for i in range(scenario.contents):
             content = ContentId(hash_of(b"content", str(i).encode()))
             frames = rng.choice(LENGTHS)
-            entry = Entry(content, SOURCE, f"f{i:05}.mp4", "video", {}, 1, 8, 8, frames, FPS, frames / FPS)
-            for index in rng.sample(peers, rng.randint(1, min(len(peers), self.scenario.copies))):
+            name = f"g{i % scenario.groups}/{PRIVATE}{i:05}.mp4"
+            entry = Entry(content, SOURCE, name, "video", {}, 1, 8, 8, frames, FPS, frames / FPS)
+            most = min(len(peers), scenario.copies)
+            for index in rng.sample(peers, rng.randint(min(most, scenario.fewest), most)):
                 held[index].append(entry)
         return [tuple(entries) for entries in held]
 
-    def _at(self, delay: float, peer: Peer, *, lose_store: bool = False) -> None:
+    def _at(self, peer: Peer, delay: float, *, lose_store: bool = False) -> None:
         def start() -> None:
             if peer.process.alive or peer.gone:
                 return
-            peer.fragile = self.scenario.faults.crash if self._is_storm() else 0.0
+            peer.fragile = self.scenario.faults.crash if self.storm.rages else 0.0
             peer.start(lose_store=lose_store)
             self.network.reconsider(peer.index)
 
         self.agenda.after(delay, f"start {peer.index}", start)
 
-    def _is_storm(self) -> bool:
-        return self.scenario.calm <= self.agenda.now < self._over_at
+    def _gone(self, peer: Peer) -> None:
+        """Its neighbours look for others."""
+        linked = [pair for pair in self._links if peer.index in pair]
+        neighbours = [a + b - peer.index for a, b in linked]
+        self._links = [pair for pair in self._links if pair not in linked]
+        for a, b in overlay.without(neighbours):
+            self._links.append((a, b))
+            self.gossip.add(a, b)
+            self.network.link(a, b)
 
     def _plan_jobs(self) -> None:
         rng, scenario = self.rng, self.scenario
         for i in range(rng.randint(*scenario.jobs)):
-            spec = pack_spec(JobSpec("yolox", f"job{i}", scope="every" if rng.random() < scenario.every else "once"))
+            on = Selector(name=f"g{i % scenario.groups}/*") if scenario.groups > 1 else Selector()
+            scope: Literal["once", "every"] = "every" if rng.random() < scenario.every else "once"
+            spec = pack_spec(JobSpec("yolox", f"job{i}", on=on, scope=scope))
             salt = f"{self.seed}-{i}".encode().ljust(8, b"-")
             order = JobOrder(job_id(spec, MODEL, salt), spec, MODEL, salt, 0.0)
             self.jobs.append(order.id)
@@ -120,106 +157,59 @@ class World:
         self.monitor.jobs = len(self.jobs)
 
     def _publish(self, order: JobOrder) -> None:
-        alive = [peer for peer in self.peers if peer.process.alive]
+        alive = [peer for peer in self.peers if peer.process.alive and peer.honest]
         if not alive:
             self.agenda.after(1.0, "publish later", partial(self._publish, order))
             return
         peer = self.rng.choice(alive)
         self.chronicle.note(peer.process.name, f"publishes job {order.id}")
+        self.monitor.published(order.id)
         peer.books.state(order)
 
     def _cancel(self, job: JobId) -> None:
-        if knows := [peer for peer in self.peers if peer.process.alive and job in peer.state.jobs]:
+        if knows := [peer for peer in self.peers if peer.process.alive and peer.honest and job in peer.state.jobs]:
             peer = self.rng.choice(knows)
             self.chronicle.note(peer.process.name, f"cancels job {job}")
             peer.books.state(Cancel(job, "enough"))
 
-    # ---- what befalls them -------------------------------------------------------------------------------------------
+    # ---- those that break the rules ----------------------------------------------------------------------------------
 
-    def _plan_faults(self) -> None:
-        faults, n = self.scenario.faults, len(self.peers)
-        if faults.crash:
-            self.agenda.after(self.scenario.calm, "storm", self._storm_begins)
-        self._plan(faults.kills * n, "kill", self._kill)
-        self._plan(faults.pauses * n, "pause", self._pause)
-        self._plan(faults.full_disks * n, "disk", self._fill_disk)
-        if n > 1:
-            self._plan(faults.cuts * n, "cut", self._cut)
-            self._plan(faults.partitions, "partition", self._part)
-
-    def _plan(self, a_minute: float, label: str, do: Callable[[], None]) -> None:
-        expected = a_minute * self.scenario.storm / 60
-        for _ in range(int(expected) + (self.rng.random() < expected % 1)):
-            self.agenda.after(self.scenario.calm + self.rng.uniform(0, self.scenario.storm), label, do)
-
-    def _lasting(self, spans: Spans) -> float:
-        """How long it lasts: not beyond the storm."""
-        return max(0.0, min(self.rng.uniform(*spans), self._over_at - self.agenda.now))
-
-    def _storm_begins(self) -> None:
-        for peer in self.peers:
-            peer.fragile = self.scenario.faults.crash
-
-    def _kill(self) -> None:
-        peer = self.rng.choice(self.peers)
-        if peer.process.alive:
-            self.chronicle.note(peer.process.name, "is killed")
-            self._died(peer)
-
-    def _died(self, peer: Peer) -> None:
-        rng, faults = self.rng, self.scenario.faults
-        self._crashes += 1
-        peer.process.alive = False
-        self.network.died(peer.index)
-        left = sum(not other.gone for other in self.peers)
-        if left > FEWEST and rng.random() < faults.gone:
-            peer.gone = True
-            self.chronicle.note(peer.process.name, "never comes back")
-        else:
-            self._at(self._lasting(faults.down), peer, lose_store=rng.random() < faults.lost_store)
-
-    def _pause(self) -> None:
-        peer = self.rng.choice(self.peers)
-        seconds = self._lasting(self.scenario.faults.paused)
-        self.chronicle.note(peer.process.name, f"stands still for {seconds:.1f} s")
-        peer.process.stopped_until = self.agenda.now + seconds
-
-    def _fill_disk(self) -> None:
-        peer = self.rng.choice(self.peers)
-        if peer.store is None or peer.store.full:
+    def _plan_attacks(self) -> None:
+        rng, plan = self.rng, self.scenario.byzantine
+        number = min(len(self.peers) - 1, round(plan.share * len(self.peers)))
+        if plan.share == 0 or number < 1 or not plan.attacks:
             return
-        store: Store = peer.store
-        store.full = True
-        self.chronicle.note(peer.process.name, "its disk is full")
+        chosen = rng.sample(self.peers, number)
+        for peer in chosen:
+            peer.honest = False
+        others = [peer for peer in self.peers if peer.honest]
+        for peer in chosen:
+            attacker = Attacker(peer, others, plan.attacks)
+            self.attackers.append(attacker)
+            self.agenda.after(self.scenario.calm, "attack", partial(self._attack, attacker))
+            if "clone" in plan.attacks:
+                self.agenda.after(self.scenario.calm + rng.uniform(0, 3), "clone", partial(self._clone, peer))
 
-        def freed() -> None:
-            store.full = False
-            if peer.store is store:
-                peer.disk_freed()
+    def _attack(self, attacker: Attacker) -> None:
+        attacker.act()
+        if self.storm.rages:
+            again = self.rng.uniform(*self.scenario.byzantine.pause)
+            self.agenda.after(again, "attack", partial(self._attack, attacker))
 
-        self.agenda.after(self._lasting(self.scenario.faults.full), "disk free", freed)
-
-    def _cut(self) -> None:
-        a, b = self.rng.sample(range(len(self.peers)), 2)
-        self._apart([(a, b)], f"nothing gets from p{a} to p{b}")
-
-    def _part(self) -> None:
-        n = len(self.peers)
-        here = sorted(self.rng.sample(range(n), self.rng.randint(1, n - 1)))
-        there = [i for i in range(n) if i not in here]
-        names = ", ".join(f"p{i}" for i in here[:8])
-        self._apart([pair for a in here for b in there for pair in ((a, b), (b, a))], f"{names} are cut off")
-
-    def _apart(self, cuts: list[tuple[int, int]], what: str) -> None:
-        seconds = self._lasting(self.scenario.faults.apart)
-        self.chronicle.note("network", f"{what} for {seconds:.1f} s")
-        for a, b in cuts:
-            self.network.cut(a, b)
-        self.agenda.after(seconds, "heal", partial(self._heal, cuts))
-
-    def _heal(self, cuts: list[tuple[int, int]]) -> None:
-        for a, b in cuts:
-            self.network.heal(a, b)
+    def _clone(self, peer: Peer) -> None:
+        """A second process with its key and a copy of its store."""
+        if peer.store is None:
+            return
+        twin = Peer(self.around, len(self.network.ends), peer.entries, peer.fact.cores, peer.keys)
+        twin.store, twin.honest = peer.store.copy(), False
+        self.chronicle.note(twin.process.name, f"is a copy of {peer.process.name}, with its key and its store")
+        self.peers.append(twin)
+        self.network.add(twin)
+        for other in sorted(self.network.linked[peer.index]):
+            self.network.link(twin.index, other)
+            if self.scenario.links:
+                self.gossip.add(twin.index, other)
+        self._at(twin, 0.0)
 
     # ---- what must hold ----------------------------------------------------------------------------------------------
 
@@ -228,50 +218,32 @@ class World:
             self.monitor.now_and_then()
             self.agenda.after(LOOK_EVERY, "look", self._look)
 
+    def _calm_over(self) -> None:
+        self.sent_before = self.gossip.traffic.total, self.network.streams.total
+
     def _storm_over(self) -> None:
-        self.chronicle.note("network", "the storm is over")
-        for peer in self.peers:
-            peer.fragile = 0.0
-            if not peer.process.alive:
-                self._at(0.0, peer)
+        self.storm.ends()
         # What is known is looked at when those that were down have read their stores.
-        self.agenda.after(0.0, "healed", lambda: self._measure(self.monitor.known()))
+        self.agenda.after(0.0, "healed", self._healed)
+
+    def _healed(self) -> None:
+        self._behind = self.monitor.alive()
+        self._measure(self.monitor.known())
 
     def _measure(self, target: dict[Slot, Version]) -> None:
         """Until everybody alive knows what was known, then until nobody has anything to do."""
-        since = self.agenda.now - self._over_at
+        since = self.agenda.now - self.storm.over_at
         if self._converged is None:
-            if all(self.monitor.knows(peer, target) for peer in self.peers if peer.process.alive):
+            self._behind = [peer for peer in self._behind if not self.monitor.knows(peer, target)]
+            if not self._behind:
                 self._converged = since
             elif since > self.scenario.converge:
                 raise self.monitor.apart(target, since)
         elif self.monitor.at_rest():
             self.monitor.now_and_then()
             self.monitor.final()
-            self.figures = self._figures(since)
+            self.figures = figures_of(self, self._converged, since)
             return
         elif since > self.scenario.rest:
             raise self.monitor.restless()
         self.agenda.after(MEASURE_EVERY if self._converged is None else 0.5, "measure", lambda: self._measure(target))
-
-    def _figures(self, rested: float) -> Figures:
-        pieces = sum(sum(peer.analysed.values()) for peer in self.peers)
-        tasks = {task for peer in self.peers for task in peer.analysed}
-        first = [max(peer.analysed[task] for peer in self.peers) for task in tasks]
-        return Figures(
-            self.seed,
-            len(self.peers),
-            len(self.jobs),
-            len(self.monitor.runs),
-            sum(self.monitor.runs.values()),
-            self._crashes,
-            pieces,
-            pieces - sum(min(PIECES, n) for n in first),
-            round(self._converged or 0.0, 3),
-            round(rested, 3),
-            sum(self.network.messages.values()),
-            sum(self.network.bytes.values()),
-            max(len(peer.books.log) for peer in self.peers if peer.process.alive),
-            self.agenda.steps,
-            self.agenda.digest(),
-        )
