@@ -22,6 +22,7 @@ from meshinfer.schedule.job import JobState
 from meshinfer.schedule.lease import Leases
 from meshinfer.schedule.log import RecordLog
 from meshinfer.schedule.state import ScheduleState
+from meshinfer.schedule.worklist import Worklist
 from meshinfer.sim.books import Books
 from meshinfer.sim.chronicle import Violated
 from meshinfer.sim.scenario import Scenario, read_scenario
@@ -132,7 +133,16 @@ def claims_of_anybody(plant: Plant) -> None:
 
 def given_and_kept(plant: Plant) -> None:
     """What is handed over to an idle peer is started all the same."""
-    plant.setattr(worklist, "LEASE", 0.0)
+    hand_over = Worklist.hand_over
+
+    def careless(self: Worklist, peer: PeerId, job_id: Any, most: int, now: float) -> Any:
+        given = hand_over(self, peer, job_id, most, now)
+        for task in given:
+            del self._view.given[task]
+            self.reconsider(self._jobs[job_id], (task,))
+        return given
+
+    plant.setattr(Worklist, "hand_over", careless)
 
 
 def blind_to_deletions(plant: Plant) -> None:
@@ -186,7 +196,7 @@ def broken(shipped: Scenario, seed: int) -> Violated | None:
         (done_undone, "mixed", {"I3"}),
         (vector_before_records, "crashes", {"I6"}),
         (set_order_rank, "calm", {"I1", "I8"}),
-        (wall_clock_lease, "calm", {"I8"}),
+        (wall_clock_lease, "calm", {"I6", "I8"}),
         (no_epoch_check, "mixed", {"I2"}),
         (claims_of_anybody, "hostile", {"I1", "I2", "I6"}),
         (given_and_kept, "calm", {"I8"}),
