@@ -113,9 +113,10 @@ class Node:
             db.incarnation,
             share_pixels=config.policy.share_pixels,
         )
-        self.sync = Sync(mesh, self.records, self.rejected, rng or random.Random())  # noqa: S311  picks a neighbour
+        dice = rng or random.Random()  # noqa: S311  picks neighbours
+        self.sync = Sync(mesh, self.records, self.rejected, dice)
         me = own_fact(config.peer.name, dict(config.peer.labels), mesh, cards, guest=guest)
-        self.neighbours = Neighbours(mesh, self.records, self.driver, db, me)
+        self.neighbours = Neighbours(mesh, self.records, self.driver, db, me, config.mesh.bootstrap, dice)
         self.doctor = Doctor(mesh, self.driver, self.records, self.hub, self.catalog, db, self.health.lag)
 
     # ---- life --------------------------------------------------------------------------------------------------------

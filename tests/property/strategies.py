@@ -40,6 +40,8 @@ MESSAGES: dict[str, tuple[type, ...]] = {
     "read_catalog": (messages.CatalogPage,),
     "read_checkup": (messages.Checkup,),
     "read_health": (messages.Health,),
+    "read_part": (messages.Part,),
+    "read_parted": (messages.Parted,),
 }
 """What each of them reads."""
 
