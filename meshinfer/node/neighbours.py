@@ -108,7 +108,7 @@ class Neighbours:
         """Dial and forget as planned; whom to ask for leave to part."""
         mesh, linked = self._mesh, self._linked()
         out = mesh.kept_out()
-        known = [peer for peer in self._known if peer not in out]
+        known = self._known.keys() - out.keys()
         away = {peer: unreached.seconds for peer, unreached in mesh.unreached().items()}
         plan = self._wiring.plan(Seen(linked, self._sharing.ranked(), known, away), trio.current_time())
         wanted = {peer: self._known.get(peer, ()) for peer in sorted(plan.dial)}

@@ -7,7 +7,7 @@ does what. The rest is let go where the other end can spare it too. Nothing here
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from random import Random
 from typing import NamedTuple
 
@@ -32,7 +32,7 @@ FAIL_AFTER = 12.0
 REWIRE = 240.0
 """Seconds, on average, between two links to somebody new: the graph stays random however it began."""
 
-PART_EVERY, PART_RARELY = 3.0, 120.0
+PART_EVERY, PART_RARELY = 3.0, 600.0
 """Seconds between two attempts to let a link go; more and more where all have been asked and nobody agreed."""
 
 HUB = 3 * HIGH
@@ -45,7 +45,7 @@ class Seen(NamedTuple):
     linked: Set[PeerId]
     sharing: Sequence[PeerId]
     """Who holds footage that lies here too, most wanted first."""
-    known: Collection[PeerId]
+    known: Set[PeerId]
     """Who has an address, linked or not."""
     unreached: Mapping[PeerId, float]
     """Seconds for which those that are dialed have been away."""
@@ -85,7 +85,7 @@ class Wiring:
     def plan(self, seen: Seen, now: float) -> Plan:
         """What to do at `now` (monotonic seconds)."""
         self._take_in(seen, now)
-        known = set(seen.known)
+        known = seen.known
         by_failure = sorted(seen.sharing, key=lambda peer: peer in self._failed and peer not in seen.linked)
         shared = [peer for peer in by_failure if peer in seen.linked or peer in known][:SHARING]
         self._shared = frozenset(shared)
@@ -98,9 +98,8 @@ class Wiring:
         if need:
             keep |= set((fresh + self._candidates(known - seen.linked - keep - set(fresh)))[:need])
         if not self._guest:
-            lost = [peer for peer in trying if peer in self._failed]
-            lost += self._oldest_failures(known - seen.linked - keep - set(lost))
-            keep |= set(lost[:FAR])
+            lost = [peer for peer in trying if peer in self._failed] + self._by_failure(self._failed.keys())
+            keep |= set(list(dict.fromkeys(peer for peer in lost if peer not in keep))[:FAR])
         self._targets = {peer: self._targets.get(peer, now) for peer in keep}
         return Plan(frozenset(keep), self._surplus(others, now))
 
@@ -135,7 +134,7 @@ class Wiring:
             if peer not in seen.linked and min(now - since, seen.unreached.get(peer, 0.0)) >= FAIL_AFTER:
                 self._failed[peer] = now
                 del self._targets[peer]
-        known = set(seen.known)
+        known = seen.known
         self._failed = {p: at for p, at in self._failed.items() if p in known and p not in seen.linked}
         self._due = {p for p in self._due if p in known and p not in seen.linked and p not in self._failed}
         self._refused &= seen.linked
@@ -145,10 +144,10 @@ class Wiring:
     def _candidates(self, peers: Set[PeerId]) -> list[PeerId]:
         """At random, and last those that did not answer, the oldest failure first."""
         fresh = sorted(peers - self._failed.keys())
-        return self._dice.sample(fresh, len(fresh)) + self._oldest_failures(peers)
+        return self._dice.sample(fresh, len(fresh)) + self._by_failure(peers & self._failed.keys())
 
-    def _oldest_failures(self, peers: Set[PeerId]) -> list[PeerId]:
-        return sorted(peers & self._failed.keys(), key=lambda peer: (self._failed[peer], peer))
+    def _by_failure(self, peers: Set[PeerId]) -> list[PeerId]:
+        return sorted(peers, key=lambda peer: (self._failed[peer], peer))
 
     def _someone_new(self, seen: Seen, known: Set[PeerId], now: float) -> set[PeerId]:
         if self._rewire_at is None:

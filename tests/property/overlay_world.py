@@ -31,6 +31,7 @@ class Overlay:
         self.parting: Callable[[PeerId, PeerId], bool] = lambda a, b: True
         """Whether a link is possible now."""
         self.made = self.parted = 0
+        self._views: dict[PeerId, frozenset[PeerId]] = {}
 
     def join(self, name: str, bootstrap: PeerId | None = None, *, dials_only: bool = False) -> PeerId:
         peer = PeerId(name)
@@ -72,7 +73,7 @@ class Overlay:
             self._dial(me, door)
         if linked:
             self.met.add(me)
-        known = [p for p in self.known if p != me] if me in self.met else []
+        known = self._known_to(me) if me in self.met else frozenset()
         unreached = {p: self.now - since for p, since in self.away[me].items()}
         plan = wiring.plan(Seen(frozenset(linked), self.sharing.get(me, ()), known, unreached), self.now)
         self.away[me] = {p: self.away[me].get(p, self.now) for p in plan.dial if p not in linked}
@@ -89,6 +90,11 @@ class Overlay:
                 self.parted += 1
             else:
                 wiring.refused(peer)
+
+    def _known_to(self, me: PeerId) -> frozenset[PeerId]:
+        if me not in self._views or len(self._views[me]) < len(self.known) - 1:
+            self._views[me] = frozenset(self.known) - {me}
+        return self._views[me]
 
     def _dial(self, me: PeerId, peer: PeerId) -> None:
         if peer in self.graph and peer not in self.behind and peer not in self.graph[me] and self.parting(me, peer):
