@@ -46,11 +46,8 @@ PATIENCE = 5.0
 class Listener(LightPeer):
     """Notes when what arrives. An event is its number and bytes that make it as long as a real one."""
 
-    def start_listening(self) -> None:
-        self.arrived: dict[str, float] = {}
-
     async def listen(self) -> None:
-        self.start_listening()
+        self.arrived: dict[str, float] = {}
         async for message in self.mesh.messages():
             if message.topic == "events":
                 self.arrived.setdefault(f"e{struct.unpack_from('!Q', message.data)[0]}", time.monotonic())
@@ -84,7 +81,8 @@ async def work(options: argparse.Namespace) -> None:
         nursery = await stack.enter_async_context(trio.open_nursery())
         for peer in peers:
             nursery.start_soon(peer.note_jobs)
-        sent: dict[str, float] = {}
+        jobs: dict[str, float] = {}
+        events: dict[str, float] = {}
         async for line in lines:
             match json.loads(line):
                 case "links":
@@ -92,12 +90,20 @@ async def work(options: argparse.Namespace) -> None:
                 case ["go", seconds]:
                     spent = time.process_time()
                     async with trio.open_nursery() as publishing:
-                        publishing.start_soon(publish_events, peers, dice, seconds, options.first << 32, sent)
-                        publishing.start_soon(publish_jobs, peers, dice, seconds, options.first, sent)
+                        publishing.start_soon(publish_events, peers, dice, seconds, options.first << 32, events)
+                        publishing.start_soon(publish_jobs, peers, dice, seconds, options.first, jobs)
                     await trio.sleep(PATIENCE)
                     out = sum(p.mesh.counters.get("bytes_out", 0) for p in peers)
                     cpu = time.process_time() - spent
-                    say({"sent": sent, "arrived": [p.arrived for p in peers], "cpu": cpu, "bytes": out})
+                    say(
+                        {
+                            "jobs": jobs,
+                            "events": events,
+                            "arrived": [p.arrived for p in peers],
+                            "cpu": cpu,
+                            "bytes": out,
+                        }
+                    )
                 case "end":
                     break
         nursery.cancel_scope.cancel()
@@ -187,28 +193,22 @@ def measure(peers: int, seconds: float, *, full: bool) -> None:
         reports = [worker.hear() for worker in started]
         for worker in started:
             worker.tell("end")
-    sent = {what: at for report in reports for what, at in report["sent"].items()}
-    for kind, is_it in (
-        ("jobs", lambda what: what[0] != "e" or len(what) == 16),
-        ("events", lambda what: what[0] == "e"),
-    ):
-        times, lost = [], 0
-        for report in reports:
-            for arrived in report["arrived"]:
-                for what, at in sent.items():
-                    if is_it(what) and (kind == "jobs") == (len(what) == 16):
-                        if what in arrived:
-                            times.append(max(0.0, arrived[what] - at))
-                        else:
-                            lost += 1
-        own = len([what for what in sent if (kind == "jobs") == (len(what) == 16)]) if kind == "events" else 0
-        times.sort()
+    for kind in ("jobs", "events"):
+        times, lost = latencies(reports, kind)
         p50, p99 = (1e3 * times[min(len(times) - 1, int(len(times) * q))] for q in (0.5, 0.99))
-        print(f"  {kind}: p50 {p50:.0f} ms, p99 {p99:.0f} ms, {lost - own} of {len(times) + lost - own} lost")
+        print(f"  {kind}: p50 {p50:.0f} ms, p99 {p99:.0f} ms, {lost} of {len(times) + lost} lost")
     cpu = sum(report["cpu"] for report in reports) / (seconds + PATIENCE) / peers
-    print(
-        f"  CPU of a core a peer: {100 * cpu:.1f} %; bytes sent: {sum(r['bytes'] for r in reports) / peers / 1e6:.2f} MB a peer"
-    )
+    megabytes = sum(report["bytes"] for report in reports) / peers / 1e6
+    print(f"  CPU of a core a peer: {100 * cpu:.1f} %; sent since it started: {megabytes:.2f} MB a peer")
+
+
+def latencies(reports: list[Any], kind: str) -> tuple[list[float], int]:
+    """Seconds from each announcement to each other peer, sorted, and how many never came."""
+    sent = {what: at for report in reports for what, at in report[kind].items()}
+    receivers = [arrived for report in reports for arrived in report["arrived"]]
+    times = sorted(arrived[what] - at for arrived in receivers for what, at in sent.items() if what in arrived)
+    expected = len(sent) * (len(receivers) - (kind == "events"))  # a peer hears its own jobs, not its own events
+    return times, expected - len(times)
 
 
 def main() -> None:
