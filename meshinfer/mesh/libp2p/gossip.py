@@ -39,6 +39,9 @@ DEGREE, DEGREE_LOW, DEGREE_HIGH = 4, 3, 1000
 graph), and every one more is another copy of each message, half a millisecond of CPU. The upper bound is above any
 number of connections: a hub that prunes isolates."""
 
+BACK_OFF = 10
+"""Seconds before a pruned peer is grafted again; also the most that a peer may ask of us."""
+
 
 class LongQueue(RpcQueue):
     """libp2p makes the queues itself and takes no size for them."""
