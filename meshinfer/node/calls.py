@@ -66,7 +66,8 @@ class Calls:
         yield {"end": self._node.status()}
 
     async def peers(self, args: Args) -> Answers:
-        yield {"end": {"peers": peers_view(self._node.driver.state, self._node.seen, trio.current_time())}}
+        node = self._node
+        yield {"end": {"peers": peers_view(node.driver.state, node.seen, node.mesh.kept_out(), trio.current_time())}}
 
     async def doctor(self, args: Args) -> Answers:
         yield {"end": {"checks": await self._node.doctor.examine()}}

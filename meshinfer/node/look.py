@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from meshinfer.mesh.api import Unreached
+from meshinfer.mesh.offences import KeptOut
 from meshinfer.model.facts import PeerFact
 from meshinfer.model.ids import PeerId
 from meshinfer.schedule.log import StoreId
@@ -53,6 +54,9 @@ class Look:
     """The seq under which our `peer` record was just stated anew; None: it could not be."""
     entries: int
     """Files in our catalog."""
+    kept_out: Mapping[PeerId, KeptOut] = field(default_factory=dict)
+    unasked: int = 0
+    """Peers that were not asked, since there are so many."""
 
     def name(self, peer: PeerId) -> str:
         fact = self.peers.get(peer)

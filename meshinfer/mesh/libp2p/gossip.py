@@ -35,7 +35,7 @@ HEARTBEAT = 1
 """Seconds. libp2p's 120 mends the mesh every two minutes."""
 
 DEGREE, DEGREE_LOW, DEGREE_HIGH = 4, 3, 1000
-"""Neighbours in the gossip mesh. Three that each peer picks at random make a graph that three deaths don't cut (a 3-out
+"""Neighbours in the gossip mesh. Three that each peer picks at random make a graph that two deaths don't cut (a 3-out
 graph), and every one more is another copy of each message, half a millisecond of CPU. The upper bound is above any
 number of connections: a hub that prunes isolates."""
 

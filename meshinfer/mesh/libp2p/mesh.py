@@ -12,8 +12,6 @@ from typing import Any
 import trio
 from libp2p.custom_types import TProtocol
 from libp2p.peer.id import ID
-from libp2p.security.noise.exceptions import PeerIDMismatchesPubkey
-from libp2p.transport.exceptions import SecurityUpgradeFailure
 from multiaddr import Multiaddr
 
 from meshinfer.errors import ConfigError, MeshError, MeshInferError, MessageTooBig, ProtocolError
@@ -22,6 +20,7 @@ from meshinfer.mesh.api import MAX_MESSAGE, TOPICS, Handler, Message, PeerChange
 from meshinfer.mesh.dialer import Dialer
 from meshinfer.mesh.identity import Identity
 from meshinfer.mesh.libp2p import gossip
+from meshinfer.mesh.libp2p.causes import cause, why_not
 from meshinfer.mesh.libp2p.guards import silence, supervised
 from meshinfer.mesh.libp2p.host import build_host, build_swarm, close_swarm, hang_up, interfaces, listen_on
 from meshinfer.mesh.libp2p.streams import OPEN_TIMEOUT, FramedStream
@@ -236,7 +235,7 @@ class Libp2pMesh:
         except trio.TooSlowError as error:
             raise MeshError(f"no answer from {address} within {DIAL_TIMEOUT:g} s") from error
         except Exception as error:
-            raise MeshError(f"cannot reach {address}: {_why_not(error)}") from error
+            raise MeshError(f"cannot reach {address}: {why_not(error)}") from error
 
     async def _rebuild(self, peer: ID) -> None:
         """Gossip with `peer` broke though it is connected: only a new connection brings its subscriptions again."""
@@ -283,7 +282,7 @@ class Libp2pMesh:
         except trio.TooSlowError as error:
             raise MeshError(f"{peer} did not accept a {protocol} stream within {OPEN_TIMEOUT:g} s") from error
         except Exception as error:
-            raise MeshError(f"cannot open a {protocol} stream to {peer}: {_cause(error)}") from error
+            raise MeshError(f"cannot open a {protocol} stream to {peer}: {cause(error)}") from error
 
     async def _accept(self, raw: Any) -> None:
         """Every inbound stream, from its negotiation on. An exception that left here would end the host."""
@@ -386,31 +385,3 @@ def _release(counter: Counter[Any], key: Any) -> None:
 
 def _name(connection: Any) -> PeerId:
     return PeerId(str(connection.muxed_conn.peer_id))
-
-
-def _cause(error: BaseException) -> str:
-    """The innermost reason: libp2p wraps `Connection refused` three times, and trio puts it into a group."""
-    innermost = _chain(error)[-1]
-    return str(innermost) or type(innermost).__name__
-
-
-def _why_not(error: BaseException) -> str:
-    """Why a dial failed, in words: what libp2p says of a handshake that failed is about its bytes."""
-    chain = _chain(error)
-    if any(isinstance(e, PeerIDMismatchesPubkey) for e in chain):
-        return "another peer lives there: copy the address that its `meshinfer up` prints now"
-    if any(isinstance(e, SecurityUpgradeFailure) for e in chain):
-        return "it answers, but not as a peer of this mesh: does it have the same swarm key?"
-    return _cause(error)
-
-
-def _chain(error: BaseException) -> list[BaseException]:
-    """`error` and its causes, from the outside in."""
-    chain = [error]
-    while len(chain) < 100:
-        last = chain[-1]
-        inner = last.exceptions[0] if isinstance(last, BaseExceptionGroup) else last.__cause__ or last.__context__
-        if inner is None:
-            break
-        chain.append(inner)
-    return chain
