@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Many peers that all came by one door: how fast jobs and events reach everybody, and over how many links.
 
-scripts/bench_overlay.py [--peers 24] [--seconds 20]      the overlay, then a full mesh of as many for comparison
+scripts/bench overlay [--peers 24] [--seconds 20] [--events 20] [--jobs 1]   the overlay, then a full mesh of as many
 """
 
 from __future__ import annotations
@@ -30,9 +30,6 @@ from meshinfer.wire.messages import read_announcement  # noqa: E402
 from tests.mesh.light import LightPeer, light_peer  # noqa: E402
 
 PROCESSES = 2
-EVENTS, JOBS = 20.0, 2.0
-"""Announcements of each kind a second, in the whole mesh, by peers drawn at random."""
-
 SETTLE = 120.0
 """Seconds that the links may take to settle."""
 
@@ -90,8 +87,10 @@ async def work(options: argparse.Namespace) -> None:
                 case ["go", seconds]:
                     spent = time.process_time()
                     async with trio.open_nursery() as publishing:
-                        publishing.start_soon(publish_events, peers, dice, seconds, options.first << 32, events)
-                        publishing.start_soon(publish_jobs, peers, dice, seconds, options.first, jobs)
+                        publishing.start_soon(
+                            publish_events, peers, dice, seconds, options.events, options.first << 32, events
+                        )
+                        publishing.start_soon(publish_jobs, peers, dice, seconds, options.jobs, options.first, jobs)
                     await trio.sleep(PATIENCE)
                     out = sum(p.mesh.counters.get("bytes_out", 0) for p in peers)
                     cpu = time.process_time() - spent
@@ -109,20 +108,24 @@ async def work(options: argparse.Namespace) -> None:
         nursery.cancel_scope.cancel()
 
 
-async def publish_events(peers: list[Any], dice: random.Random, seconds: float, first: int, sent: Any) -> None:
+async def publish_events(
+    peers: list[Any], dice: random.Random, seconds: float, per_second: float, first: int, sent: dict[str, float]
+) -> None:
     began = time.monotonic()
-    rate = EVENTS / PROCESSES
+    rate = per_second / PROCESSES
     for n in range(int(seconds * rate)):
         await trio.sleep(began + n / rate - time.monotonic() if began + n / rate > time.monotonic() else 0)
         sent[f"e{first + n}"] = time.monotonic()
         await dice.choice(peers).mesh.publish("events", struct.pack("!Q", first + n) + bytes(400))
 
 
-async def publish_jobs(peers: list[Any], dice: random.Random, seconds: float, first: int, sent: Any) -> None:
-    for n in range(int(seconds * JOBS / PROCESSES)):
+async def publish_jobs(
+    peers: list[Any], dice: random.Random, seconds: float, per_second: float, first: int, sent: dict[str, float]
+) -> None:
+    for n in range(int(seconds * per_second / PROCESSES)):
         order = dice.choice(peers).publish(f"{first}/{n}")
         sent[order.id] = time.monotonic()
-        await trio.sleep(PROCESSES / JOBS)
+        await trio.sleep(PROCESSES / per_second)
 
 
 async def stdin_lines() -> AsyncIterator[str]:
@@ -152,12 +155,13 @@ class Worker:
 
 
 @contextmanager
-def workers(peers: int, *, full: bool) -> Iterator[list[Worker]]:
+def workers(options: argparse.Namespace, *, full: bool) -> Iterator[list[Worker]]:
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         started: list[Worker] = []
-        share = peers // PROCESSES
+        share = options.peers // PROCESSES
         for n in range(PROCESSES):
             args = ["worker", "--first", n * share, "--count", share, "--folder", f"{folder}/{n}"]
+            args += ["--events", options.events, "--jobs", options.jobs]
             command = [sys.executable, __file__, *map(str, args), *(["--full"] if full else [])]
             process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
             stack.callback(process.wait)
@@ -169,9 +173,10 @@ def workers(peers: int, *, full: bool) -> Iterator[list[Worker]]:
         yield started
 
 
-def measure(peers: int, seconds: float, *, full: bool) -> None:
+def measure(options: argparse.Namespace, *, full: bool) -> None:
+    peers, seconds = options.peers, options.seconds
     name = "full mesh" if full else "overlay"
-    with workers(peers, full=full) as started:
+    with workers(options, full=full) as started:
         began = time.monotonic()
         while True:
             for worker in started:
@@ -199,7 +204,9 @@ def measure(peers: int, seconds: float, *, full: bool) -> None:
         print(f"  {kind}: p50 {p50:.0f} ms, p99 {p99:.0f} ms, {lost} of {len(times) + lost} lost")
     cpu = sum(report["cpu"] for report in reports) / (seconds + PATIENCE) / peers
     megabytes = sum(report["bytes"] for report in reports) / peers / 1e6
-    print(f"  CPU of a core a peer: {100 * cpu:.1f} %; sent since it started: {megabytes:.2f} MB a peer")
+    print(
+        f"  CPU of a core: {100 * cpu:.1f} % a peer, {100 * peers * cpu:.0f} % all together; {megabytes:.2f} MB sent a peer"
+    )
 
 
 def latencies(reports: list[Any], kind: str) -> tuple[list[float], int]:
@@ -216,6 +223,8 @@ def main() -> None:
     parser.add_argument("role", nargs="?", choices=["worker"])
     parser.add_argument("--peers", type=int, default=24)
     parser.add_argument("--seconds", type=float, default=20.0)
+    parser.add_argument("--events", type=float, default=20.0, help="announcements a second, in the whole mesh")
+    parser.add_argument("--jobs", type=float, default=1.0, help="jobs a second, in the whole mesh")
     parser.add_argument("--full", action="store_true", help="everybody linked to everybody")
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--count", type=int, default=0)
@@ -224,8 +233,8 @@ def main() -> None:
     if options.role == "worker":
         trio.run(work, options)
         return
-    measure(options.peers, options.seconds, full=False)
-    measure(options.peers, options.seconds, full=True)
+    measure(options, full=False)
+    measure(options, full=True)
 
 
 if __name__ == "__main__":
