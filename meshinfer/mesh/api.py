@@ -130,6 +130,10 @@ class Mesh(Protocol):
         """Where peers are, should a stream to one be opened: nobody is dialed for it now."""
         ...
 
+    async def reach(self, peer: PeerId) -> None:
+        """Connect to a peer now, if it is not, as `open` does. `MeshError` where it cannot be reached in seconds."""
+        ...
+
     def forget(self, peer: PeerId) -> None:
         """Stop dialing this peer. A connection to it stays."""
         ...

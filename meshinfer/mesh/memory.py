@@ -178,6 +178,9 @@ class MemoryMesh:
         for peer, there in self._parsed(addresses).items():
             self._dialer.introduce(peer, there)
 
+    async def reach(self, peer: PeerId) -> None:
+        await self._dialer.reach(peer)
+
     def _parsed(self, addresses: tuple[str, ...]) -> dict[PeerId, tuple[str, ...]]:
         found: dict[PeerId, list[str]] = {}
         for address in addresses:

@@ -10,7 +10,9 @@ import os
 import platform
 import random
 import time
-from contextlib import suppress
+from collections import Counter
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager, suppress
 
 import trio
 from msgspec.structs import replace
@@ -40,6 +42,10 @@ LOOK_EVERY = 5.0
 
 SETTLE = 0.2
 """Seconds between two looks where much happens."""
+
+MAX_NEAR = 64
+NEAR_PATIENCE = 3.0
+"""Peers that are linked for one question, and the seconds that it waits for them."""
 
 REMEMBER_EVERY = 10.0
 SEEN_EVERY = 600.0
@@ -73,6 +79,7 @@ class Neighbours:
         self._known: dict[PeerId, tuple[str, ...]] = {}
         self._dialed: dict[PeerId, tuple[str, ...]] = dict(self._bootstrap)
         """Whom the mesh dials for us, at which addresses."""
+        self._needed: Counter[PeerId] = Counter()
         self._stirred = trio.Event()
         self._last_seen: dict[PeerId, float] = {}
         """Unix seconds, as it is in the store."""
@@ -102,6 +109,30 @@ class Neighbours:
                 with trio.move_on_after(LOOK_EVERY):
                     await self._stirred.wait()
 
+    @asynccontextmanager
+    async def near(self, peers: Iterable[PeerId] | None = None) -> AsyncIterator[None]:
+        """Links to these peers (to everybody), as far as they can be reached in seconds, for as long as it lasts: for
+        what a person wants to know of all of them."""
+        state = self._driver.state
+        wanted = self._known.keys() & (self._known.keys() if peers is None else set(peers))
+        some = Counter(sorted(wanted)[:MAX_NEAR])
+        self._needed += some
+        try:
+            with trio.move_on_after(NEAR_PATIENCE):
+                async with trio.open_nursery() as nursery:
+                    for peer in some:
+                        nursery.start_soon(self._reach, peer)
+                while not self._mesh.peers & some.keys() <= state.connected:
+                    await self._driver.changed()
+            yield
+        finally:
+            self._needed -= some
+
+    async def _reach(self, peer: PeerId) -> None:
+        if peer not in self._mesh.unreached():  # it is dialed all the time as it is
+            with suppress(MeshError):
+                await self._mesh.reach(peer)
+
     # ---- links -------------------------------------------------------------------------------------------------------
 
     def _arrange(self) -> tuple[PeerId, ...]:
@@ -110,7 +141,8 @@ class Neighbours:
         out = mesh.kept_out()
         known = self._known.keys() - out.keys()
         away = {peer: unreached.seconds for peer, unreached in mesh.unreached().items()}
-        plan = self._wiring.plan(Seen(linked, self._sharing.ranked(), known, away), trio.current_time())
+        seen = Seen(linked, self._sharing.ranked(), known, away, frozenset(self._needed))
+        plan = self._wiring.plan(seen, trio.current_time())
         wanted = {peer: self._known.get(peer, ()) for peer in sorted(plan.dial)}
         if self._wiring.lacks(linked):
             for peer, addresses in self._bootstrap.items():
@@ -145,7 +177,7 @@ class Neighbours:
 
     async def _on_part(self, stream: Stream) -> None:
         links = read_part(await stream.receive() or b"").links
-        agreed = self._wiring.may_go(stream.peer, links, self._linked())
+        agreed = stream.peer not in self._needed and self._wiring.may_go(stream.peer, links, self._linked())
         if agreed:
             self._wiring.parted(stream.peer)
             self._dialed.pop(stream.peer, None)

@@ -49,6 +49,8 @@ class Seen(NamedTuple):
     """Who has an address, linked or not."""
     unreached: Mapping[PeerId, float]
     """Seconds for which those that are dialed have been away."""
+    needed: Set[PeerId] = frozenset()
+    """Links that something is under way on: they are not counted, and stay."""
 
 
 class Plan(NamedTuple):
@@ -71,7 +73,7 @@ class Wiring:
         self._due: set[PeerId] = set()
         """Dialed however many links there are: who was dialed and lost, and somebody new now and then."""
         self._linked: frozenset[PeerId] = frozenset()
-        self._shared: frozenset[PeerId] = frozenset()
+        self._kept: frozenset[PeerId] = frozenset()
         self._parted: set[PeerId] = set()
         """Who left by agreement since the last look."""
         self._refused: set[PeerId] = set()
@@ -88,9 +90,9 @@ class Wiring:
         known = seen.known
         by_failure = sorted(seen.sharing, key=lambda peer: peer in self._failed and peer not in seen.linked)
         shared = [peer for peer in by_failure if peer in seen.linked or peer in known][:SHARING]
-        self._shared = frozenset(shared)
-        others = seen.linked - self._shared
-        trying = [p for p in self._targets if p not in seen.linked and p in known and p not in self._shared]
+        self._kept = frozenset(shared) | seen.needed
+        others = seen.linked - self._kept
+        trying = [p for p in self._targets if p not in seen.linked and p in known and p not in shared]
         fresh = [peer for peer in trying if peer not in self._failed]
         self._due |= self._someone_new(seen, known, now)
         keep = {peer for peer in self._targets if peer in seen.linked} | set(shared) | self._due
@@ -106,9 +108,9 @@ class Wiring:
     def may_go(self, peer: PeerId, links: int, linked: Set[PeerId]) -> bool:
         """Whether the link to `peer`, who has so many `links` and would like to be rid of it, can be spared. Where it
         cannot, and `peer` is a hub, somebody else is looked for in its place."""
-        if peer in self._shared:
+        if peer in self._kept:
             return False
-        spare = peer not in linked or len(linked - self._shared) > LOW
+        spare = peer not in linked or len(linked - self._kept) > LOW
         if not spare and links >= HUB:
             self._rewire_at = 0.0
         return spare

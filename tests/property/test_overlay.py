@@ -185,6 +185,16 @@ def test_a_link_is_given_up_only_where_it_can_be_spared() -> None:
     assert wiring.may_go(PeerId("stranger"), 20, frozenset(linked[:LOW]))
 
 
+def test_links_in_use_stay_and_are_not_counted() -> None:
+    wiring, linked = Wiring(random.Random(0)), names("a", 20)
+    needed = frozenset(linked[:15])
+    for now in range(100):
+        plan = wiring.plan(seen(linked, linked)._replace(needed=needed), float(now))
+        assert not plan.ask
+    assert not wiring.may_go(linked[0], 30, frozenset(linked))
+    assert wiring.plan(seen(linked, linked), 100.0).ask, "until they are not any more"
+
+
 def test_who_is_asked_by_a_hub_looks_for_another_first() -> None:
     wiring, linked, known = Wiring(random.Random(0)), names("a", LOW), names("a", 50)
     assert not wiring.plan(seen(linked, known), 0.0).dial

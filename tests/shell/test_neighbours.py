@@ -192,6 +192,23 @@ async def test_a_stream_to_a_peer_that_is_not_connected_dials_it(world: World) -
     assert trio.current_time() - began < 10
 
 
+async def test_all_are_near_while_somebody_wants_to_know_of_all(world: World) -> None:
+    """One of them is gone: that takes seconds at most. Afterwards the links go, in their own time."""
+    peers = await many(world, 24)
+    await until(lambda: all(wiring.LOW <= len(residents(p)) <= wiring.HIGH + 2 for p in peers), 120)
+    one, gone = peers[3], peers[9]
+    await gone.stop(kill=True)
+    began = trio.current_time()
+    async with one.neighbours.near():
+        assert trio.current_time() - began <= neighbours.NEAR_PATIENCE
+        assert one.driver.state.connected == {p.id for p in peers if p not in (one, gone)}
+        await trio.sleep(60)
+        assert len(one.mesh.peers) == 22
+    await until(lambda: len(residents(one)) <= wiring.HIGH + 2, 120)
+    async with one.neighbours.near([peers[5].id]):
+        assert peers[5].id in one.driver.state.connected
+
+
 async def test_a_guest_has_few_links_and_leaves_when_it_leaves(world: World) -> None:
     peers = await many(world, 24)
     guest = await world.start("guest", "p0", guest=True)

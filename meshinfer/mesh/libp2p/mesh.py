@@ -145,6 +145,9 @@ class Libp2pMesh:
         for peer, there in self._parsed(addresses).items():
             self._dialer.introduce(peer, there)
 
+    async def reach(self, peer: PeerId) -> None:
+        await self._dialer.reach(peer)
+
     def _parsed(self, addresses: tuple[str, ...]) -> dict[PeerId, tuple[str, ...]]:
         found: dict[PeerId, list[str]] = {}
         for text in addresses:
