@@ -203,9 +203,9 @@ def measure(options: argparse.Namespace, *, full: bool) -> None:
         p50, p99 = (1e3 * times[min(len(times) - 1, int(len(times) * q))] for q in (0.5, 0.99))
         print(f"  {kind}: p50 {p50:.0f} ms, p99 {p99:.0f} ms, {lost} of {len(times) + lost} lost")
     cpu = sum(report["cpu"] for report in reports) / (seconds + PATIENCE) / peers
-    megabytes = sum(report["bytes"] for report in reports) / peers / 1e6
+    sent = sum(report["bytes"] for report in reports) / peers / 1e6
     print(
-        f"  CPU of a core: {100 * cpu:.1f} % a peer, {100 * peers * cpu:.0f} % all together; {megabytes:.2f} MB sent a peer"
+        f"  CPU of a core: {100 * cpu:.1f} % a peer, {100 * peers * cpu:.0f} % all together; {sent:.2f} MB sent a peer"
     )
 
 

@@ -6,8 +6,6 @@ Nobody introduces peers but the records themselves, so a mesh comes back without
 
 from __future__ import annotations
 
-import os
-import platform
 import random
 import time
 from collections import Counter
@@ -17,12 +15,9 @@ from contextlib import asynccontextmanager, suppress
 import trio
 from msgspec.structs import replace
 
-import meshinfer
-from meshinfer.detect.card import ModelCard
-from meshinfer.detect.onnx import providers
 from meshinfer.errors import MeshError, ProtocolError, StoreError
 from meshinfer.mesh.api import Mesh, PeerChange, Stream
-from meshinfer.model.facts import ModelRef, PeerFact
+from meshinfer.model.facts import PeerFact
 from meshinfer.model.ids import PeerId
 from meshinfer.node.driver import Driver
 from meshinfer.node.records import Records
@@ -50,10 +45,6 @@ NEAR_PATIENCE = 3.0
 REMEMBER_EVERY = 10.0
 SEEN_EVERY = 600.0
 """Seconds between two notes of when a connected peer was last seen: whoever is not any more is dialed last."""
-
-
-def memory_mb() -> int:
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2**20
 
 
 class Neighbours:
@@ -262,21 +253,3 @@ class Neighbours:
             if seen != before or remembered.get(peer) != addresses:
                 fresh.append(KnownPeer(peer, addresses, seen))
         return fresh
-
-
-def own_fact(name: str, labels: dict[str, str], mesh: Mesh, cards: tuple[ModelCard, ...], *, guest: bool) -> PeerFact:
-    return PeerFact(
-        name or f"{platform.node().split('.')[0] or 'peer'}-{mesh.me[-4:]}",
-        labels,
-        mesh.addresses[:16],
-        meshinfer.__version__,
-        os.cpu_count() or 1,
-        memory_mb(),
-        providers(),
-        model_refs(cards),
-        guest,
-    )
-
-
-def model_refs(cards: tuple[ModelCard, ...]) -> tuple[ModelRef, ...]:
-    return tuple(ModelRef(card.name, card.digest, card.version, len(card.classes)) for card in cards[:128])

@@ -33,7 +33,8 @@ from meshinfer.node.driver import Driver
 from meshinfer.node.events import EventHub
 from meshinfer.node.findings import Findings
 from meshinfer.node.health import Health
-from meshinfer.node.neighbours import Neighbours, model_refs, own_fact
+from meshinfer.node.neighbours import Neighbours
+from meshinfer.node.portrait import model_refs, own_fact
 from meshinfer.node.questions import Questions
 from meshinfer.node.records import Records
 from meshinfer.node.replay import EventArchive

@@ -98,6 +98,26 @@ class QuietGossipSub(GossipSub):
 gossipsub.env_to_send_in_RPC = lambda host: (b"", False)
 
 
+class _ReadAhead:
+    """A stream that is read in bulk: libp2p reads the length of each message byte by byte, each through four layers, a
+    fifth of what a message costs. A few kilobytes, so that a heap of tiny messages doesn't keep the loop."""
+
+    BULK = 8192
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+        self._ahead = b""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    async def read(self, n: int) -> bytes:
+        if not self._ahead:
+            self._ahead = await self._stream.read(max(n, self.BULK))
+        data, self._ahead = self._ahead[:n], self._ahead[n:]
+        return data
+
+
 class GuardedPubsub(pubsub.Pubsub):
     """Pubsub that checks before it verifies, and hands messages over instead of queueing them per topic."""
 
@@ -180,7 +200,7 @@ class GuardedPubsub(pubsub.Pubsub):
 
     async def continuously_read_stream(self, stream: Any) -> None:
         try:
-            await super().continuously_read_stream(stream)
+            await super().continuously_read_stream(_ReadAhead(stream))
         except Exception:  # noqa: BLE001 - garbage on the stream; what it raises depends on where it breaks
             self._counters["gossip_streams_broken"] += 1
             if not stream.muxed_conn.is_closed:
