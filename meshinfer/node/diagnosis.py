@@ -13,7 +13,7 @@ from meshinfer.model.facts import ModelRef
 from meshinfer.model.ids import PeerId
 from meshinfer.node.look import NAMED, Check, Look
 from meshinfer.node.overlay import cut_peers, graph_of, one_sided, parts_without
-from meshinfer.node.wiring import HUB
+from meshinfer.node.wiring import CENTRE
 from meshinfer.schedule.log import StoreId
 from meshinfer.wire.messages import Lacking
 
@@ -24,8 +24,8 @@ MAX_LAG = 0.05
 WARM = 60.0
 """Seconds that a peer is up before its lag is judged: starting takes the loop."""
 
-FEW, CENTRE = 3, HUB
-"""Links: fewer than that are not safe, and so many make a centre."""
+FEW = 3
+"""Links: fewer are not safe."""
 
 GRACE = 3.0
 """Seconds that a peer may be away before it is told at the first look."""

@@ -157,7 +157,7 @@ class Neighbours:
         with suppress(MeshError, ProtocolError, trio.TooSlowError), trio.fail_after(LOOK_EVERY):
             if not self._mesh.busy(peer):
                 async with self._mesh.open(peer, PART) as stream:
-                    await stream.send(encode(Part(len(self._mesh.peers))))
+                    await stream.send(encode(Part(self._wiring.random_links(self._linked()))))
                     agreed = read_parted(await stream.receive() or b"").agreed
         if not agreed or self._mesh.busy(peer):
             self._wiring.refused(peer)

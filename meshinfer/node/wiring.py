@@ -35,8 +35,9 @@ REWIRE = 240.0
 PART_EVERY, PART_RARELY = 3.0, 600.0
 """Seconds between two attempts to let a link go; more and more where all have been asked and nobody agreed."""
 
-HUB = 3 * HIGH
-"""Links with which a peer is in danger of being a centre: its neighbours look for others."""
+CROWDED, CENTRE = HIGH + 3, 3 * HIGH
+"""Random links of a peer that is helped to get rid of some: its neighbours look for others. Links of one that is a
+centre of the mesh."""
 
 
 class Seen(NamedTuple):
@@ -106,14 +107,18 @@ class Wiring:
         return Plan(frozenset(keep), self._surplus(others, now))
 
     def may_go(self, peer: PeerId, links: int, linked: Set[PeerId]) -> bool:
-        """Whether the link to `peer`, who has so many `links` and would like to be rid of it, can be spared. Where it
-        cannot, and `peer` is a hub, somebody else is looked for in its place."""
+        """Whether the link to `peer`, who has so many random `links` and would like to be rid of it, can be spared.
+        Where it cannot, and `peer` is crowded, somebody else is looked for in its place."""
         if peer in self._kept:
             return False
         spare = peer not in linked or len(linked - self._kept) > LOW
-        if not spare and links >= HUB:
+        if not spare and links >= CROWDED:
             self._rewire_at = 0.0
         return spare
+
+    def random_links(self, linked: Set[PeerId]) -> int:
+        """How many links there are for no reason but to have some."""
+        return len(linked - self._kept)
 
     def parted(self, peer: PeerId) -> None:
         """The link to `peer` goes, as both agreed."""
@@ -161,7 +166,7 @@ class Wiring:
         return set(self._dice.sample(fresh, min(1, len(fresh))))
 
     def _surplus(self, others: Set[PeerId], now: float) -> tuple[PeerId, ...]:
-        """A link or, where there are many too many, a quarter of those: at most one round in a few seconds."""
+        """A link or, where there are many too many, half of those: one round in a few seconds."""
         many = len(others) - HIGH
         if many <= 0 or self._guest or now < self._part_at:
             return ()
@@ -170,4 +175,4 @@ class Wiring:
         else:
             self._part_at, self._pause = now + self._pause, min(PART_RARELY, 2 * self._pause)
             self._refused.clear()
-        return tuple(self._dice.sample(willing, min(len(willing), max(1, many // 4))))
+        return tuple(self._dice.sample(willing, min(len(willing), max(1, many // 2))))

@@ -220,7 +220,7 @@ class Part(Struct, frozen=True):
     """Ask a neighbour whether it can do without the link to the asker, who has more than it needs."""
 
     links: Count
-    """Links that the asker has."""
+    """Links that the asker has at random: neither for footage nor because something is under way on them."""
 
 
 class Parted(Struct, frozen=True):

@@ -86,6 +86,9 @@ async def light_peer(
         db.close()
 
 
-def has_no_centre(peers: list[LightPeer], most: int) -> bool:
-    """Whether all are settled: nobody has more links than that, and everybody knows everybody."""
-    return all(len(p.links) <= most and len(p.driver.state.peers) == len(peers) for p in peers)
+def is_settled(peers: list[LightPeer], links: float) -> bool:
+    """Whether all know all, and have no more links than that on average."""
+    return (
+        all(len(p.driver.state.peers) == len(peers) for p in peers)
+        and sum(len(p.links) for p in peers) <= len(peers) * links
+    )

@@ -10,7 +10,7 @@ import trio
 
 from meshinfer.mesh import offences
 from meshinfer.node.wiring import HIGH, LOW
-from tests.mesh.light import LightPeer, has_no_centre, light_peer
+from tests.mesh.light import LightPeer, is_settled, light_peer
 from tests.mesh.support import Join, gossips, join_libp2p, until
 
 COUNT = 10
@@ -26,7 +26,7 @@ async def ten_peers(stack: AsyncExitStack, folder: Path) -> list[LightPeer]:
 async def test_jobs_and_announcements_reach_all_of_ten_that_came_by_one_door(tmp_path: Path) -> None:
     async with AsyncExitStack() as stack:
         peers = await ten_peers(stack, tmp_path)
-        await until(lambda: has_no_centre(peers, HIGH), 100)
+        await until(lambda: is_settled(peers, HIGH), 90)
         assert all(len(peer.links) >= LOW - 1 for peer in peers)
         orders = [peer.publish(f"of {peer.name}") for peer in peers]
         jobs = {order.id for order in orders}

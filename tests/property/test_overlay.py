@@ -195,7 +195,7 @@ def test_links_in_use_stay_and_are_not_counted() -> None:
     assert wiring.plan(seen(linked, linked), 100.0).ask, "until they are not any more"
 
 
-def test_who_is_asked_by_a_hub_looks_for_another_first() -> None:
+def test_who_is_asked_by_one_that_is_crowded_looks_for_another_first() -> None:
     wiring, linked, known = Wiring(random.Random(0)), names("a", LOW), names("a", 50)
     assert not wiring.plan(seen(linked, known), 0.0).dial
     assert not wiring.may_go(linked[0], 10, frozenset(linked))
@@ -209,13 +209,13 @@ def test_who_is_asked_by_a_hub_looks_for_another_first() -> None:
 def test_nobody_is_asked_all_the_time_to_leave() -> None:
     """A hub of peers that have no other: it asks each, then less and less often."""
     wiring, linked = Wiring(random.Random(0)), names("a", 12)
-    asked: list[float] = []
+    asked: list[tuple[PeerId, int]] = []
     for now in range(3600):
         for peer in wiring.plan(seen(linked, linked), float(now)).ask:
             wiring.refused(peer)
-            asked.append(float(now))
-    assert len(set(asked[:12])) == 12
-    assert len([at for at in asked if at > 1800]) <= (1800 / 600 + 1) * 12
+            asked.append((peer, now))
+    assert len({peer for peer, _ in asked[:12]}) == 12
+    assert len([at for _, at in asked if at > 1800]) <= (1800 / 600 + 1) * 12
 
 
 def test_a_guest_dials_little_and_leaves_the_graph_alone() -> None:
