@@ -12,7 +12,7 @@ from meshinfer.cli.connect import node_socket
 def doctor(session: Session) -> int:
     """Find what is wrong with this peer and its mesh, and say what to do.
 
-    Asks every connected peer how it is: links, announcements, records, events, clocks, disks, versions. Takes a second;
+    Asks the peers how they are: links, announcements, records, events, clocks, disks, versions. Takes a second;
     up to twenty where something looks wrong, since it looks twice. Exit code 1 where something is.
 
     \b

@@ -35,7 +35,7 @@ def peers(session: Session) -> None:
 
 
 def _show(session: Session, known: list[dict[str, Any]]) -> None:
-    from meshinfer.cli.output import Column, labels, short, who
+    from meshinfer.cli.output import Column, labels, short, span, who
 
     columns = [
         Column("PEER"),
@@ -55,6 +55,10 @@ def _show(session: Session, known: list[dict[str, Any]]) -> None:
             [who(peer), short(peer.get("peer")), _state(peer), cores, _holds(peer), labels(peer.get("labels")), names]
         )
     session.out.table(columns, rows)
+    for peer in known:
+        if kept := peer.get("kept_out"):
+            left = span(round(float(kept.get("seconds") or 0)))
+            session.out.say(f"{who(peer)} is kept out for {left} more, because of: {kept.get('why')}", "yellow")
     if session.verbose:
         for peer in known:
             session.out.say(f"{who(peer)}  {peer.get('peer')}  version {peer.get('version')}")
@@ -67,6 +71,8 @@ def _state(peer: dict[str, Any]) -> str:
 
     if peer.get("me"):
         return "this one"
+    if peer.get("kept_out"):
+        return "kept out"
     seen = peer.get("seen")
     return (
         "connected"

@@ -7,12 +7,13 @@ live. Both carry bytes; what the bytes mean is `wire`'s business.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Literal, NamedTuple, Protocol
 
 import trio
 
+from meshinfer.mesh.offences import OWN, KeptOut
 from meshinfer.model.ids import PeerId
 
 Topic = Literal["peers", "jobs", "events"]
@@ -111,12 +112,13 @@ class Mesh(Protocol):
 
     def serve(self, protocol: str, handler: Handler) -> None:
         """Answer streams that others open for `protocol` (a short name: `sync`). What a handler raises is counted, not
-        spread; it is cancelled when the connection goes."""
+        spread, and a `ProtocolError` is blamed on the peer; it is cancelled when the connection goes."""
         ...
 
     def open(self, peer: PeerId, protocol: str) -> AbstractAsyncContextManager[Stream]:
-        """A new stream to a connected peer, `MeshError` where there is none or it doesn't serve `protocol`. Leaving the
-        context closes it (resets it when leaving with an exception)."""
+        """A new stream to a peer, which is dialed for it where it is not connected and `introduce` or `know` said where
+        it is. `MeshError` where it cannot be reached or doesn't serve `protocol`. Leaving the context closes it (resets
+        it when leaving with an exception; a `ProtocolError` is blamed on the peer)."""
         ...
 
     def know(self, addresses: tuple[str, ...]) -> None:
@@ -124,8 +126,33 @@ class Mesh(Protocol):
         counted. More addresses of a known peer are added, and tried at once."""
         ...
 
+    def introduce(self, addresses: tuple[str, ...]) -> None:
+        """Where peers are, should a stream to one be opened: nobody is dialed for it now."""
+        ...
+
+    async def reach(self, peer: PeerId) -> None:
+        """Connect to a peer now, if it is not, as `open` does. `MeshError` where it cannot be reached in seconds."""
+        ...
+
     def forget(self, peer: PeerId) -> None:
         """Stop dialing this peer. A connection to it stays."""
+        ...
+
+    async def hang_up(self, peer: PeerId) -> None:
+        """Forget this peer and close the connection to it."""
+        ...
+
+    def busy(self, peer: PeerId) -> bool:
+        """Whether streams are open to this peer or from it."""
+        ...
+
+    def blame(self, peer: PeerId, why: str, weight: float = OWN) -> None:
+        """This peer broke the rules. Who does so again and again is disconnected and kept out for a while: neither
+        dialed nor let in, its announcements dropped (`offences`)."""
+        ...
+
+    def kept_out(self) -> Mapping[PeerId, KeptOut]:
+        """Who is kept out now, and why."""
         ...
 
     def unreached(self) -> dict[PeerId, Unreached]:

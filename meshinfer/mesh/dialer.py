@@ -38,6 +38,13 @@ MAX_PEERS = 1024
 AT_ONCE = 16
 """Tries under way at a time, for all peers."""
 
+MAX_BOOK = 2048
+"""Peers whose addresses are kept for the case that a stream to one is wanted."""
+
+REACH_PATIENCE = 5.0
+REACH_AGAIN = 5.0
+"""Seconds before one that could not be reached for a stream is tried for another."""
+
 STAGGER = 0.3
 """Seconds that one address of a peer has before the next is tried beside it: some never answer (RFC 8305's idea)."""
 
@@ -66,6 +73,8 @@ class Dialer:
         self._counters = counters
         self._rng = rng or random.Random()  # noqa: S311 - jitter, not a secret
         self._targets: dict[PeerId, _Target] = {}
+        self._book: dict[PeerId, tuple[str, ...]] = {}
+        self._reaching: dict[PeerId, _Target] = {}
         self._limit = trio.CapacityLimiter(AT_ONCE)
         self._nursery: trio.Nursery | None = None
 
@@ -89,6 +98,42 @@ class Dialer:
         else:
             target = self._targets[peer] = _Target(addresses[:MAX_ADDRESSES])
             self._nursery.start_soon(self._keep, peer, target)
+
+    def introduce(self, peer: PeerId, addresses: tuple[str, ...]) -> None:
+        """Where `peer` is, should it be wanted."""
+        self._book.pop(peer, None)
+        self._book[peer] = addresses[:MAX_ADDRESSES]
+        if len(self._book) > MAX_BOOK:
+            del self._book[next(iter(self._book))]
+
+    async def reach(self, peer: PeerId) -> None:
+        """Connect to `peer` now, if it is not. Raises `MeshError`."""
+        if peer in self._links.peers:
+            return
+        known = self._targets.get(peer)
+        addresses = known.addresses if known is not None else self._book.get(peer, ())
+        if not addresses:
+            raise MeshError(f"not connected to {peer}")
+        assert self._nursery is not None, "reach() before run()"
+        if peer not in self._reaching:
+            self._reaching[peer] = _Target(addresses)
+            self._reaching[peer].error = f"no answer within {REACH_PATIENCE:g} s"
+            self._nursery.start_soon(self._reach_once, peer, self._reaching[peer])
+        target = self._reaching[peer]
+        await self._over_or_up(peer, target)
+        if peer not in self._links.peers:
+            raise MeshError(f"not connected to {peer}: {target.error}")
+
+    async def _reach_once(self, peer: PeerId, target: _Target) -> None:
+        """One try for all who want it; a failure stands for a while."""
+        try:
+            with trio.move_on_after(REACH_PATIENCE):
+                await self._try_all(peer, target)
+            target.news.set()
+            if peer not in self._links.peers:
+                await trio.sleep(REACH_AGAIN)
+        finally:
+            del self._reaching[peer]
 
     def forget(self, peer: PeerId) -> None:
         target = self._targets.pop(peer, None)
@@ -132,7 +177,7 @@ class Dialer:
                     target.error,
                 )
             with trio.move_on_after(delay * self._rng.uniform(0.7, 1.3)):
-                await self._up_or_news(peer, target)
+                await self._over_or_up(peer, target)
             delay = min(LAST_DELAY, delay * 2)
         return delay
 
@@ -164,7 +209,7 @@ class Dialer:
                     await over.wait()
         return reached
 
-    async def _up_or_news(self, peer: PeerId, target: _Target) -> None:
+    async def _over_or_up(self, peer: PeerId, target: _Target) -> None:
         async with trio.open_nursery() as nursery:
 
             async def until(wait: Callable[[], Awaitable[None]]) -> None:

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import trio
 
-from meshinfer.errors import MeshError, MeshInferError, MessageTooBig
+from meshinfer.errors import MeshError, MeshInferError, MessageTooBig, ProtocolError
 from meshinfer.mesh.api import (
     MAX_MESSAGE,
     TOPICS,
@@ -29,17 +29,20 @@ from meshinfer.mesh.identity import Identity
 from meshinfer.mesh.limits import MAX_STREAMS_PER_PEER
 from meshinfer.mesh.links import Links, ungrouped
 from meshinfer.mesh.memory_stream import MemoryStream
+from meshinfer.mesh.offences import OWN, KeptOut, Offences
 from meshinfer.model.ids import PeerId
 
 INBOX = 4096
 
 
 class MemoryNetwork:
-    """What the peers of one test share. `latency` is seconds per hop; `drop_gossip` loses every announcement."""
+    """What the peers of one test share. `latency` is seconds per hop; `drop_gossip` loses every announcement; in a
+    network that `forgives`, offences are counted and nobody is kept out."""
 
     def __init__(self, *, latency: float = 0.001, seed: int = 0, drop_gossip: bool = False) -> None:
         self.latency = latency
         self.drop_gossip = drop_gossip
+        self.forgives = False
         self._rng = random.Random(seed)  # noqa: S311 - a test's dice
         self._meshes: dict[PeerId, MemoryMesh] = {}
         self._cut: set[frozenset[PeerId]] = set()
@@ -92,6 +95,8 @@ class MemoryNetwork:
             raise MeshError(f"cannot reach {address}: nobody listens there")
         if frozenset((caller.me, peer)) in self._cut:
             raise MeshError(f"cannot reach {address}: the link is cut")
+        if caller.me in other.kept_out():
+            raise MeshError(f"cannot reach {address}: it hangs up")
         return other
 
 
@@ -109,6 +114,7 @@ class MemoryMesh:
         self._handlers: dict[str, Handler] = {}
         self._open: dict[PeerId, set[MemoryStream]] = {}
         self._serving: Counter[PeerId] = Counter()
+        self._offences = Offences()
         self._seen: dict[tuple[PeerId, int], None] = {}
         self._sequence = 0
         self._nursery: trio.Nursery | None = None
@@ -149,19 +155,33 @@ class MemoryMesh:
 
     @asynccontextmanager
     async def open(self, peer: PeerId, protocol: str) -> AsyncIterator[Stream]:
+        await self._dialer.reach(peer)
         other = self._network.at(peer)
-        if other is None or peer not in self._links.peers:
+        if other is None:
             raise MeshError(f"not connected to {peer}")
         await trio.sleep(2 * self._network.latency)
         stream = other.accept(self, protocol)
         try:
             yield stream
-        except BaseException:
+        except BaseException as error:
             stream.reset()
+            if isinstance(error, ProtocolError):
+                self.blame(peer, f"{protocol}: {error}")
             raise
         await stream.close()
 
     def know(self, addresses: tuple[str, ...]) -> None:
+        for peer, there in self._parsed(addresses).items():
+            self._dialer.know(peer, there)
+
+    def introduce(self, addresses: tuple[str, ...]) -> None:
+        for peer, there in self._parsed(addresses).items():
+            self._dialer.introduce(peer, there)
+
+    async def reach(self, peer: PeerId) -> None:
+        await self._dialer.reach(peer)
+
+    def _parsed(self, addresses: tuple[str, ...]) -> dict[PeerId, tuple[str, ...]]:
         found: dict[PeerId, list[str]] = {}
         for address in addresses:
             match address.split("/"):
@@ -169,12 +189,27 @@ class MemoryMesh:
                     found.setdefault(PeerId(peer), []).append(address)
                 case _:
                     self._counters["addresses_refused"] += 1
-        for peer, there in found.items():
-            if peer != self._me:
-                self._dialer.know(peer, tuple(there))
+        return {peer: tuple(there) for peer, there in found.items() if peer != self._me}
 
     def forget(self, peer: PeerId) -> None:
         self._dialer.forget(peer)
+
+    async def hang_up(self, peer: PeerId) -> None:
+        self.forget(peer)
+        self._cut_off(peer)
+        await trio.lowlevel.checkpoint()
+
+    def busy(self, peer: PeerId) -> bool:
+        return bool(self._open.get(peer))
+
+    def blame(self, peer: PeerId, why: str, weight: float = OWN) -> None:
+        self._counters["offences"] += 1
+        if self._offences.note(peer, why, trio.current_time(), weight) and not self._network.forgives:
+            self._counters["peers_kept_out"] += 1
+            self._cut_off(peer)
+
+    def kept_out(self) -> Mapping[PeerId, KeptOut]:
+        return {} if self._network.forgives else self._offences.kept_out(trio.current_time())
 
     def unreached(self) -> dict[PeerId, Unreached]:
         return self._dialer.unreached()
@@ -187,10 +222,13 @@ class MemoryMesh:
 
     def close(self) -> None:
         for peer in self._links.peers:
-            self.lose(peer)
-            if (other := self._network.at(peer)) is not None:
-                other.lose(self._me)
+            self._cut_off(peer)
         self._inbox.close()
+
+    def _cut_off(self, peer: PeerId) -> None:
+        self.lose(peer)
+        if (other := self._network.at(peer)) is not None:
+            other.lose(self._me)
 
     def link(self, peer: PeerId) -> None:
         self._links.add(peer, peer)
@@ -219,6 +257,9 @@ class MemoryMesh:
     def hear(self, message: Message, sequence: int, forwarder: PeerId) -> None:
         if (message.origin, sequence) in self._seen:
             return
+        if message.origin in self.kept_out():
+            self._counters["gossip_dropped_kept_out"] += 1
+            return
         try:
             self._inbox.send_nowait(message)
         except trio.WouldBlock:
@@ -246,6 +287,8 @@ class MemoryMesh:
             other.hear(message, sequence, self._me)
 
     async def _dial(self, peer: PeerId, address: str) -> None:
+        if offender := self.kept_out().get(peer):
+            raise MeshError(f"kept out for {offender.seconds:.0f} s more: {offender.why}")
         await trio.sleep(self._network.latency)
         other = self._network.dial(self, peer, address)
         other.link(self._me)
@@ -264,8 +307,10 @@ class MemoryMesh:
             with stream.scope:
                 await handler(stream)
                 done = True
-        except* MeshInferError:
+        except* MeshInferError as group:
             self._counters[f"serve_{protocol}_failed"] += 1
+            if wrong := group.subgroup(ProtocolError):
+                self.blame(stream.peer, f"{protocol}: {wrong.exceptions[0]}")
         except* Exception:  # noqa: BLE001 - the contract: what a handler raises is counted, not spread
             self._counters[f"serve_{protocol}_crashed"] += 1
         finally:

@@ -66,7 +66,8 @@ class Calls:
         yield {"end": self._node.status()}
 
     async def peers(self, args: Args) -> Answers:
-        yield {"end": {"peers": peers_view(self._node.driver.state, self._node.seen, trio.current_time())}}
+        node = self._node
+        yield {"end": {"peers": peers_view(node.driver.state, node.seen, node.mesh.kept_out(), trio.current_time())}}
 
     async def doctor(self, args: Args) -> Answers:
         yield {"end": {"checks": await self._node.doctor.examine()}}
@@ -113,7 +114,8 @@ class Calls:
 
     async def dry_run(self, args: Args) -> Answers:
         spec, order = await self._order(args)
-        verdicts, missing = await self._follower.ask_all(Ask(spec=order.spec, model=order.model))
+        async with self._node.neighbours.near():
+            verdicts, missing = await self._follower.ask_all(Ask(spec=order.spec, model=order.model))
         state = self._node.driver.state
         views = [verdict_view(state, peer, v) for peer, v in sorted(verdicts.items())]
         end = {"model": spec.model, "digest": order.model, "verdicts": views, "missing": missing_view(state, missing)}
@@ -139,14 +141,16 @@ class Calls:
 
     async def job(self, args: Args) -> Answers:
         job = self._follower.find(str(args.get("job", "")))
-        view = await self._follower.describe(job)
+        async with self._node.neighbours.near():
+            view = await self._follower.describe(job)
         if args.get("explain"):
             view["story"] = story_view(self._node.driver.state, job, trio.current_time())
         yield {"end": view}
 
     async def follow(self, args: Args) -> Answers:
         view: View = {}
-        async with closing(self._follower.follow(self._follower.find(str(args.get("job", ""))))) as views:
+        job = self._follower.find(str(args.get("job", "")))
+        async with self._node.neighbours.near(), closing(self._follower.follow(job)) as views:
             async for view in views:
                 yield {"data": {"progress": view}}
         yield {"end": {"summary": view}}
@@ -155,17 +159,17 @@ class Calls:
 
     async def catalog(self, args: Args) -> Answers:
         state = self._node.driver.state
-        peers = [state.me, *(sorted(state.connected) if args.get("all") else ())]
         entries, missing = 0, {}
-        for peer in peers:
-            try:
-                async with aclosing(self._node.questions.catalog_of(peer)) as pages:
-                    async for page in pages:
-                        entries += len(page.entries)
-                        for line in _catalog_lines(page, peer, name_of(state, peer)):
-                            yield line
-            except (MeshError, ProtocolError) as e:
-                missing[peer] = str(e)
+        async with self._node.neighbours.near(None if args.get("all") else ()):
+            for peer in [state.me, *(sorted(state.connected) if args.get("all") else ())]:
+                try:
+                    async with aclosing(self._node.questions.catalog_of(peer)) as pages:
+                        async for page in pages:
+                            entries += len(page.entries)
+                            for line in _catalog_lines(page, peer, name_of(state, peer)):
+                                yield line
+                except (MeshError, ProtocolError) as e:
+                    missing[peer] = str(e)
         yield {"end": {"entries": entries, "missing": missing_view(state, missing)}}
 
     async def subscribe(self, args: Args) -> Answers:
@@ -202,7 +206,10 @@ class Calls:
         node = self._node
         job = self._follower.find(str(args.get("job", "")))
         ask = ResultsOf(job.id, min(64, int(_number(args, "annotate"))))
-        async with aclosing(merged(node.driver.state, node.findings, job, ask)) as answers:
+        async with (
+            node.neighbours.near(job.held),
+            aclosing(merged(node.driver.state, node.findings, job, ask)) as answers,
+        ):
             async for answer in answers:
                 yield answer
 

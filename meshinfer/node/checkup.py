@@ -1,4 +1,7 @@
-"""`meshinfer doctor`: ask every connected peer how it is, and say what is wrong. Answers others who ask.
+"""`meshinfer doctor`: ask the peers how they are, and say what is wrong. Answers others who ask.
+
+Neighbours are asked first; then those further off, who are dialed for it: only all of them together show whether the
+mesh hangs on one of them.
 
 What can be tried is tried: our `peer` record goes out anew, and a second later everybody is asked for it, so who does
 not hear announcements is found while nothing else goes on.
@@ -13,11 +16,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import trio
+from msgspec.structs import replace
 
 import meshinfer
 from meshinfer.errors import MeshError, ProtocolError
 from meshinfer.media.catalog import Catalog
-from meshinfer.mesh.api import Mesh, Stream
+from meshinfer.mesh.api import Mesh, Stream, Unreached
 from meshinfer.model.facts import PeerFact
 from meshinfer.model.ids import PeerId
 from meshinfer.node import sync
@@ -52,8 +56,8 @@ HEARD_WITHIN = (1.0, 3.0)
 AGAIN_AFTER = 1.2 * sync.EVERY + 0.5
 """Seconds between two looks: everybody has begun a sync by then."""
 
-MAX_ASKED = 256
-"""Peers asked, the first by their ids; a mesh of more knows them by other neighbours too."""
+MAX_ASKED, MAX_DIALED = 256, 64
+"""Peers asked, and dialed for it, the first by their ids."""
 
 
 class Doctor:
@@ -89,17 +93,35 @@ class Doctor:
         ask = Checkup(tuple(Upto(*store, n) for store, n in sorted(vector.items())[:MAX_VECTOR]))
         answers: dict[PeerId, Answer] = {}
         silent: dict[PeerId, str] = {}
-        async with trio.open_nursery() as nursery:
-            for peer in sorted(self._mesh.peers)[:MAX_ASKED]:
-                nursery.start_soon(self._ask, peer, ask, answers, silent)
-        state = self._driver.state
+        own = await self._health(self._mesh.me, ask)
+        state, mesh = self._driver.state, self._mesh
+        unreached = dict(mesh.unreached())
+        near = sorted(mesh.peers)
+        far = sorted(
+            peer
+            for peer, fact in state.peers.items()
+            if fact.addresses and not fact.guest and peer not in (mesh.me, *near, *unreached, *mesh.kept_out())
+        )
+        for peers in (near[:MAX_ASKED], far[:MAX_DIALED]):
+            async with trio.open_nursery() as nursery:
+                for peer in peers:
+                    nursery.start_soon(self._ask, peer, ask, answers, silent)
+        for peer in far[:MAX_DIALED]:
+            if peer in answers:  # the link that we made to ask is none of the mesh's
+                health = answers[peer].health
+                known = tuple(other for other in health.connected if other != mesh.me)
+                answers[peer] = answers[peer]._replace(health=replace(health, connected=known))
+            elif peer not in mesh.peers:
+                unreached[peer] = Unreached(state.peers[peer].addresses, 0.0, silent[peer])
         return Look(
-            me=self._mesh.me,
-            own=await self._health(self._mesh.me, ask),
+            me=mesh.me,
+            own=own,
             peers=dict(state.peers),
             answers=answers,
-            silent={peer: why for peer, why in silent.items() if peer in self._mesh.peers},  # else it is unreached
-            unreached=self._mesh.unreached(),
+            silent={peer: why for peer, why in silent.items() if peer in mesh.peers},  # else it is unreached
+            unreached=unreached,
+            kept_out=mesh.kept_out(),
+            unasked=len(near[MAX_ASKED:]) + len(far[MAX_DIALED:]),
             vector=vector,
             heads={store.origin: window.last for store, window in self._hub.windows.items()},
             announced=announced,

@@ -13,6 +13,7 @@ from meshinfer.model.facts import ModelRef
 from meshinfer.model.ids import PeerId
 from meshinfer.node.look import NAMED, Check, Look
 from meshinfer.node.overlay import cut_peers, graph_of, one_sided, parts_without
+from meshinfer.node.wiring import CENTRE
 from meshinfer.schedule.log import StoreId
 from meshinfer.wire.messages import Lacking
 
@@ -22,6 +23,9 @@ MAX_OFFSET = 5.0
 MAX_LAG = 0.05
 WARM = 60.0
 """Seconds that a peer is up before its lag is judged: starting takes the loop."""
+
+FEW = 3
+"""Links: fewer are not safe."""
 
 GRACE = 3.0
 """Seconds that a peer may be away before it is told at the first look."""
@@ -48,7 +52,8 @@ def _findings(look: Look, before: Look | None) -> Iterator[tuple[str, str, Itera
     yield "reach", f"{_count(len(own.connected), 'peer')} connected, nobody out of reach", _reach(look)
     yield "answers", _answered(look), _silence(look)
     yield "links", "both ends of every link know of it", _links(look)
-    yield "overlay", "no peer's loss would split the mesh", _overlay(look)
+    yield "overlay", _hangs_together(look), _overlay(look)
+    yield "offenders", "nobody is kept out", _offenders(look)
     yield "gossip", _heard(look), _gossip(look)
     held = _count(own.records, "record")
     yield "records", f"{held} held, none lacking that others have", _records(look, before)
@@ -81,16 +86,18 @@ def _reach(look: Look) -> Iterator[Check]:
             yield Check("reach", True, "it is alone: it knows no other peer", todo)
     linked = {other for peer, health in look.everybody.items() if peer != look.me for other in health.connected}
     for peer, tried in sorted(look.unreached.items()):
-        if look.is_guest(peer) or peer in look.own.connected:
+        if look.is_guest(peer) or peer in look.own.connected or peer in look.kept_out:
             continue
         if peer in linked:
             what, todo = "others are connected to it", "open its port or ours: `meshinfer peers -v` has the addresses"
         else:
             what, todo = "nobody who answers is connected to it", "start it, or check its network, mesh and swarm key"
-        said = f"{look.name(peer)} cannot be reached for {tried.seconds:.0f} s, {what}: {tried.error}"
+        since = f" for {tried.seconds:.0f} s" if tried.seconds >= 1 else ""
+        said = f"{look.name(peer)} cannot be reached{since}, {what}: {tried.error}"
         yield Check("reach", False, said, todo, peer, tried.seconds < GRACE)
     for peer in others:
-        if peer not in look.own.connected and peer not in look.unreached and peer not in linked:
+        placed = peer in look.own.connected or peer in look.unreached or peer in linked or peer in look.answers
+        if not placed and not look.unasked and peer not in look.kept_out:
             what = f"{look.name(peer)} is not connected, and has no address to look for it at"
             todo = "start it; where it dials only out, it must find us: give it our address with --bootstrap"
             yield Check("reach", False, what, todo, peer, settles=True)
@@ -98,7 +105,7 @@ def _reach(look: Look) -> Iterator[Check]:
 
 def _answered(look: Look) -> str:
     slowest = max((answer.took for answer in look.answers.values()), default=0.0)
-    asked = _count(len(look.own.connected), "peer")
+    asked = _count(len(look.answers.keys() | look.silent.keys()), "peer")
     return f"{len(look.answers)} of {asked} answered, the slowest in {slowest * 1000:.0f} ms"
 
 
@@ -117,19 +124,45 @@ def _links(look: Look) -> Iterator[Check]:
         yield Check("links", False, what, todo, f"{a} {b}", settles=True)
 
 
+def _hangs_together(look: Look) -> str:
+    if look.unasked:
+        return f"no centre among those asked; {_count(look.unasked, 'peer')} were not"
+    return "no peer's loss would split the mesh, and none is its centre"
+
+
 def _overlay(look: Look) -> Iterator[Check]:
     told = {peer: health.connected for peer, health in look.everybody.items()}
     members = frozenset(peer for peer, fact in look.peers.items() if not fact.guest) | {look.me}
     graph = graph_of(told, members)
-    for peer in cut_peers(graph):
+    todo = "were it gone, they would be apart: let them reach each other (ports, firewalls, `meshinfer peers -v`)"
+    cut = [] if look.unasked else cut_peers(graph)  # of those who were not asked any may hold the mesh together
+    for peer in cut:
         parts = parts_without(graph, peer)
         if len(parts) == len(graph) - 1 > 2:
             how = f"a star around {look.name(peer)}: the other {len(parts)} peers are linked only through it"
         else:
             away = sorted(p for part in parts[1:] for p in part)
             how = f"all between {look.names(parts[0])} and {look.names(away)} goes through {look.name(peer)}"
-        todo = "were it gone, they would be apart: let them reach each other (ports, firewalls, `meshinfer peers -v`)"
         yield Check("overlay", False, how, todo, peer, settles=True)
+    for peer in sorted(look.everybody.keys() & graph.keys()):
+        links = len(graph.get(peer, ()))
+        if links >= CENTRE:
+            how = f"{look.name(peer)} has {links} links: a centre that much of the mesh hangs on"
+            todo = "links go as their other ends find more neighbours: those that find none need ports that are open"
+            yield Check("overlay", False, how, todo, peer, settles=True)
+        elif not cut and 0 < links < min(FEW, len(graph) - 1):
+            how = f"{look.name(peer)} has {_count(links, 'link')}, and {len(graph) - 1} others are there"
+            todo = "it should have more: see whom it cannot reach (ports, firewalls), or whether many others are down"
+            yield Check("overlay", False, how, todo, peer, settles=True)
+
+
+def _offenders(look: Look) -> Iterator[Check]:
+    for peer, kept in sorted(look.kept_out.items()):
+        what = f"{look.name(peer)} is kept out for {kept.seconds:.0f} s more, because of {kept.why!r}"
+        todo = (
+            f"it broke the rules {kept.offences} times: look at its version and its host; it is let in again by itself"
+        )
+        yield Check("offenders", False, what, todo, peer)
 
 
 # ---- what travels ----------------------------------------------------------------------------------------------------

@@ -24,3 +24,4 @@ async def listen(mesh: Mesh, records: Records, hub: EventHub, rejected: Counter[
                 await trio.lowlevel.checkpoint()
         except ProtocolError as e:
             count(rejected, f"{message.topic}: {e}")
+            mesh.blame(message.origin, f"{message.topic}: {e}")  # who signed it, whoever passed it on

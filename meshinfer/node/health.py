@@ -6,6 +6,7 @@ import shutil
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import trio
 
@@ -20,6 +21,16 @@ GRACE = 3.0
 SAY_EVERY = 60.0
 LAG_EVERY = 0.1
 LAG_SAMPLES = 600
+LATELY = 50
+"""Samples of the last five seconds."""
+
+
+class Lag(NamedTuple):
+    """Seconds by which this peer's loop was late: for the task that is due now or was due last, and at worst in the
+    last five seconds. Who was late itself has not heard others, and must not call them silent."""
+
+    last: float
+    worst: float
 
 
 class Health:
@@ -36,6 +47,8 @@ class Health:
         self._reserve_mb = max(1, reserve_mb)  # with none at all no job can be written down, and that must be said
         self._bootstrap = {PeerId(address.rpartition("/p2p/")[2]) for address in bootstrap}
         self._lags: deque[float] = deque(maxlen=LAG_SAMPLES)
+        self._lately: deque[float] = deque(maxlen=LATELY)
+        self._due: float | None = None
         self._said: dict[str, float] = {}
         self._strange: set[PeerId] = set()
         """Bootstrap peers that are connected, and have not said who they are."""
@@ -75,7 +88,8 @@ class Health:
                 )
         for peer in sorted(self._bootstrap & self._said.keys() - away.keys()):
             del self._said[peer]
-            self._say(f"bootstrap peer {peer[-6:]}: connected")
+            if peer in self._mesh.peers:  # else there are neighbours enough, and it is not looked for
+                self._say(f"bootstrap peer {peer[-6:]}: connected")
         strange = self._bootstrap & self._mesh.peers - self._driver.state.peers.keys()
         for peer in sorted(strange & self._strange):  # at two looks: one that has just come may still say who it is
             text = f"bootstrap peer {peer[-6:]} says nothing of this mesh: is it in one of another name?"
@@ -93,9 +107,17 @@ class Health:
 
     async def _measure_lag(self) -> None:
         while True:
-            due = trio.current_time() + LAG_EVERY
+            due = self._due = trio.current_time() + LAG_EVERY
             await trio.sleep_until(due)
-            self._lags.append(trio.current_time() - due)
+            late = trio.current_time() - due
+            self._lags.append(late)
+            self._lately.append(late)
+
+    def lag_now(self) -> Lag:
+        """Cheap, and true from the first moment after a stall: what is overdue counts before it has been measured."""
+        overdue = 0.0 if self._due is None else max(0.0, trio.current_time() - self._due)
+        last = max(overdue, self._lately[-1] if self._lately else 0.0)
+        return Lag(last, max(last, max(self._lately, default=0.0)))
 
     def lag(self) -> dict[str, float]:
         """Of the last minute, in milliseconds: how late the loop was for a task that was due."""

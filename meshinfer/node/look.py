@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from meshinfer.mesh.api import Unreached
+from meshinfer.mesh.offences import KeptOut
 from meshinfer.model.facts import PeerFact
 from meshinfer.model.ids import PeerId
 from meshinfer.schedule.log import StoreId
@@ -55,6 +56,9 @@ class Look:
     """Files in our catalog."""
     notices: tuple[str, ...] = ()
     """Of our store, about how it was opened."""
+    kept_out: Mapping[PeerId, KeptOut] = field(default_factory=dict)
+    unasked: int = 0
+    """Peers that were not asked, since there are so many."""
 
     def name(self, peer: PeerId) -> str:
         fact = self.peers.get(peer)

@@ -34,7 +34,8 @@ from meshinfer.node.events import EventHub
 from meshinfer.node.findings import Findings
 from meshinfer.node.handover import Handover
 from meshinfer.node.health import Health
-from meshinfer.node.neighbours import Neighbours, model_refs, own_fact
+from meshinfer.node.neighbours import Neighbours
+from meshinfer.node.portrait import model_refs, own_fact
 from meshinfer.node.questions import Questions
 from meshinfer.node.records import Records
 from meshinfer.node.replay import EventArchive
@@ -128,9 +129,10 @@ class Node:
             db.incarnation,
             share_pixels=config.policy.share_pixels,
         )
-        self.sync = Sync(mesh, self.records, self.rejected, rng or random.Random())  # noqa: S311  picks a neighbour
+        dice = rng or random.Random()  # noqa: S311  picks neighbours
+        self.sync = Sync(mesh, self.records, self.rejected, dice)
         me = own_fact(config.peer.name, dict(config.peer.labels), mesh, cards, guest=guest)
-        self.neighbours = Neighbours(mesh, self.records, self.driver, db, me)
+        self.neighbours = Neighbours(mesh, self.records, self.driver, db, me, config.mesh.bootstrap, dice)
         self.doctor = Doctor(mesh, self.driver, self.records, self.hub, self.catalog, db, self.health.lag)
 
     # ---- life --------------------------------------------------------------------------------------------------------

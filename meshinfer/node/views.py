@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
+from meshinfer.mesh.offences import KeptOut
 from meshinfer.model.detection import Event
 from meshinfer.model.ids import PeerId
 from meshinfer.model.verdict import TaskError, Verdict
@@ -136,12 +138,15 @@ def is_over(view: View) -> bool:
     return view["state"] in ("done", "cancelled", "expired", "declined")
 
 
-def peers_view(state: ScheduleState, seen: dict[PeerId, float], now: float) -> list[View]:
+def peers_view(
+    state: ScheduleState, seen: dict[PeerId, float], kept_out: Mapping[PeerId, KeptOut], now: float
+) -> list[View]:
     views = []
     for peer, fact in sorted(state.peers.items(), key=lambda item: (item[1].name, item[0])):
         connected = peer in state.connected
         if fact.guest and not connected and peer != state.me:
             continue
+        offender = kept_out.get(peer)
         sources = [s for _, s in sorted(state.sources.get(peer, {}).items()) if s.kinds or s.entries or s.unreadable]
         views.append(
             {
@@ -150,6 +155,7 @@ def peers_view(state: ScheduleState, seen: dict[PeerId, float], now: float) -> l
                 "me": peer == state.me,
                 "connected": connected or peer == state.me,
                 "seen": 0.0 if connected or peer == state.me else round(now - seen.get(peer, now), 1),
+                "kept_out": {"seconds": round(offender.seconds, 1), "why": offender.why} if offender else None,
                 "version": fact.version,
                 "guest": fact.guest,
                 "labels": fact.labels,

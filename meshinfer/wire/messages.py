@@ -236,6 +236,18 @@ class Health(Struct, frozen=True):
     lacking: Annotated[tuple[Lacking, ...], Meta(max_length=MAX_LACKING)] = ()
 
 
+class Part(Struct, frozen=True):
+    """Ask a neighbour whether it can do without the link to the asker, who has more than it needs."""
+
+    links: Count
+    """Links that the asker has at random: neither for footage nor because something is under way on them."""
+
+
+class Parted(Struct, frozen=True):
+    agreed: bool
+    """The asker may close the connection: nobody dials for it."""
+
+
 read_announcement = Decoder(Announcement, MAX_ANNOUNCEMENT + 4096)
 read_event_batch = Decoder(EventBatch, MAX_ANNOUNCEMENT + 4096)
 read_sync: Decoder[SyncMessage] = Decoder(SyncMessage, MAX_PAGE)  # type: ignore[arg-type]  # a union is no type object to mypy
@@ -251,3 +263,5 @@ read_want_work = Decoder(WantWork, 1024)
 read_give_work = Decoder(GiveWork, 8 * 1024)
 read_checkup = Decoder(Checkup, MAX_PAGE)
 read_health = Decoder(Health, 64 * 1024)
+read_part = Decoder(Part, 1024)
+read_parted = Decoder(Parted, 1024)

@@ -149,6 +149,8 @@ def messages() -> dict[str, tuple[str, Any]]:
                 (m.Lacking(me, INCARNATION, 7, 2),),
             ),
         ),
+        "part": ("read_part", m.Part(12)),
+        "parted": ("read_parted", m.Parted(agreed=True)),
     }
 
 

@@ -42,6 +42,8 @@ MESSAGES: dict[str, tuple[type, ...]] = {
     "read_give_work": (messages.GiveWork,),
     "read_checkup": (messages.Checkup,),
     "read_health": (messages.Health,),
+    "read_part": (messages.Part,),
+    "read_parted": (messages.Parted,),
 }
 """What each of them reads."""
 

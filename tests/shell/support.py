@@ -162,7 +162,10 @@ class Peer:
         self.findings = Findings(mesh, log, self.tasks, self.catalog, self.db.incarnation, share_pixels=False)
         self.sync = Sync(mesh, self.records, self.rejected, random.Random(self.name))
         me = PeerFact(self.name, {}, mesh.addresses, "1", 1, 1, guest=self.guest)
-        self.neighbours = Neighbours(mesh, self.records, self.driver, self.db, me)
+        bootstrap = tuple(map(where, self.knows))
+        self.neighbours = Neighbours(
+            mesh, self.records, self.driver, self.db, me, bootstrap, random.Random(f"links of {self.name}")
+        )
 
     async def _serve(self, task_status: Any) -> None:
         await self.records.load()

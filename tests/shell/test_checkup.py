@@ -52,6 +52,31 @@ async def test_a_chain_is_a_bridge_that_everybody_sees(world: World) -> None:
         assert "bob" in dict(said)["overlay"] or "this peer" in dict(said)["overlay"]
 
 
+async def test_a_mesh_of_many_is_well_and_asked_beyond_the_neighbours(world: World) -> None:
+    """Who is no neighbour is dialed to be asked, and the links made for it are not taken for the mesh's."""
+    peers = [await world.start("p0"), *[await world.start(f"p{n}", "p0") for n in range(1, 20)]]
+    asks, *_ = map(doctor, peers)
+    await until(lambda: all(6 <= len(p.mesh.peers) <= 10 and len(p.driver.state.peers) == 20 for p in peers), 120)
+    checks = await asks.examine()
+    assert [c for c in checks if not c["ok"]] == []
+    assert "19 of 19 peers answered" in next(c["what"] for c in checks if c["check"] == "answers")
+    await peers[9].stop(kill=True)
+    said = dict(await wrong(asks))
+    assert set(said) == {"reach"}
+    assert "p9" in said["reach"]
+
+
+async def test_who_is_kept_out_is_told_with_the_reason(world: World) -> None:
+    alice, bob, _ = await world.three()
+    asks = doctor(alice)
+    for _n in range(12):
+        alice.mesh.blame(bob.id, "garbage on the sync stream")
+    await until(lambda: bob.id not in alice.mesh.peers)
+    said = dict(await wrong(asks))
+    assert "garbage on the sync stream" in said["offenders"]
+    assert "bob" in said["offenders"]
+
+
 async def test_a_cut_link_is_named_and_who_is_cut_off(world: World) -> None:
     alice, *others = await world.three()
     asks, *_ = map(doctor, (alice, *others))
@@ -191,6 +216,7 @@ async def test_no_room_and_no_file_here_or_there(world: World) -> None:
 
 async def test_answers_that_are_none(world: World) -> None:
     """Silence, garbage, an early end, too much: each is named, and none takes longer than the patience."""
+    world.network.forgives = True  # else the first ten would be the last
     alice = await world.start("alice")
     asks = doctor(alice)
     fine = Health(0.0, "1", 1.0, (alice.id,), 0.0, 1, 1, 0, 0, 1)
@@ -252,6 +278,7 @@ async def test_a_liar_harms_its_own_lines_only(world: World) -> None:
 
 
 async def test_garbage_is_refused_and_a_question_answered(world: World) -> None:
+    world.network.forgives = True  # else the first ten would be the last
     alice = await world.start("alice")
     doctor(alice)
     async with stranger(world, "alice") as mallory:

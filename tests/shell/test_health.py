@@ -8,6 +8,7 @@ from itertools import pairwise
 
 import pytest
 import trio
+from trio.testing import MockClock
 
 from meshinfer.node.health import Health
 from tests.shell.support import Peer, World, until, where
@@ -94,3 +95,22 @@ async def test_a_bootstrap_peer_that_is_down_is_said_once_a_minute(
     before = len(said)
     await trio.sleep(200)
     assert len(said) <= before + 1
+
+
+async def test_a_stall_of_our_own_loop_is_known_at_once_and_for_five_seconds(world: World) -> None:
+    """Whoever is woken first after it must see it: the sampler may be later."""
+    alice = await world.start("alice")
+    watch = Health(world.folder, 512, (), alice.driver, alice.mesh, lambda text: None)
+    assert watch.lag_now() == (0.0, 0.0)
+    alice.nursery.start_soon(watch.serve)
+    await trio.sleep(1)
+    assert watch.lag_now().worst < 0.01
+    clock = trio.lowlevel.current_clock()
+    assert isinstance(clock, MockClock)
+    clock.jump(3.0)  # nobody ran meanwhile
+    assert watch.lag_now().last == pytest.approx(2.9, abs=0.11)
+    await trio.sleep(2)
+    assert watch.lag_now().last < 0.01
+    assert watch.lag_now().worst == pytest.approx(2.9, abs=0.11)
+    await trio.sleep(5)
+    assert watch.lag_now().worst < 0.01

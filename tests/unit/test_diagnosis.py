@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from meshinfer.mesh.api import Unreached
+from meshinfer.mesh.offences import KeptOut
 from meshinfer.model.facts import ModelRef, PeerFact
 from meshinfer.model.ids import ModelDigest, PeerId
 from meshinfer.node.diagnosis import diagnose
@@ -32,8 +33,9 @@ def fact(peer: PeerId, **changes: Any) -> PeerFact:
     return msgspec.structs.replace(PeerFact(NAMES[peer], {}, (), "1", 1, 1, (), (MODEL,)), **changes)
 
 
-def health(connected: str = "", **changes: Any) -> Health:
-    well = Health(1e9, "1", 600.0, peers(connected), 0.001, 2**33, 2**20, 5, 0, 10, heard=3)
+def health(connected: str = "", to: tuple[PeerId, ...] = (), **changes: Any) -> Health:
+    """Of a peer that has connections to these, by first letters or ids."""
+    well = Health(1e9, "1", 600.0, to or peers(connected), 0.001, 2**33, 2**20, 5, 0, 10, heard=3)
     return msgspec.structs.replace(well, **changes)
 
 
@@ -91,6 +93,38 @@ def test_a_star_is_found_from_a_leaf_and_from_the_hub() -> None:
     assert "let them reach each other" in one(leaf).todo
     hub = look({"a": "bcde", "b": "a", "c": "a", "d": "a", "e": "a"})
     assert "a star around this peer" in one(hub).what
+
+
+def test_a_centre_is_found_while_nothing_hangs_on_it_alone() -> None:
+    """A door by which all came, and which nobody has left: its loss would cut nobody off, and hurt all."""
+    ids = [PeerId(f"12D3KooW{n:044}") for n in range(40)]
+    ring = {peer: (*(ids[(n + step) % 40] for step in (-2, -1, 1, 2)), ME) for n, peer in enumerate(ids)}
+    everybody = {ME: fact(ME), **{peer: fact(ME, name=f"p{n}") for n, peer in enumerate(ids)}}
+    answers = {peer: Answer(health(to=others)) for peer, others in ring.items()}
+    at = look({"a": ""}, own=health(to=tuple(ids)), peers=everybody, answers=answers)
+    assert "this peer has 40 links: a centre" in one(at).what
+    assert one(at).settles
+
+
+def test_who_has_too_few_links_is_named() -> None:
+    ring = look({"a": "bd", "b": "ac", "c": "bd", "d": "ac"})
+    found = [c for c in wrong(diagnose(ring)) if c.about in (ME, BOB, DAVE)]
+    assert [c.what.split(" has ")[1] for c in found] == ["2 links, and 3 others are there"] * 3
+    assert wrong(diagnose(look({"a": "bcd", "b": "acd", "c": "abd", "d": "abc"}))) == []
+
+
+def test_where_not_all_were_asked_nobody_is_called_a_bridge() -> None:
+    at = look({"a": "b", "b": "acd", "c": "b", "d": "b"}, unasked=900)
+    assert not [c for c in wrong(diagnose(at)) if "goes through" in c.what or "star" in c.what]
+    assert any("900 peers were not" in c.what for c in diagnose(full(unasked=900)))
+
+
+def test_who_is_kept_out_and_why() -> None:
+    at = full(kept_out={BOB: KeptOut(40.0, "garbage", 12)}, unreached={BOB: Unreached((), 20.0, "kept out")})
+    assert "bob" in one(at).what
+    assert "40 s more" in one(at).what
+    assert "garbage" in one(at).what
+    assert "12 times" in one(at).todo
 
 
 @pytest.mark.parametrize(

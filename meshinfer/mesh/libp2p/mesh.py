@@ -5,29 +5,29 @@ from __future__ import annotations
 import logging
 import re
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import trio
 from libp2p.custom_types import TProtocol
 from libp2p.peer.id import ID
-from libp2p.security.noise.exceptions import PeerIDMismatchesPubkey
-from libp2p.transport.exceptions import SecurityUpgradeFailure
 from multiaddr import Multiaddr
 
-from meshinfer.errors import ConfigError, MeshError, MeshInferError, MessageTooBig
+from meshinfer.errors import ConfigError, MeshError, MeshInferError, MessageTooBig, ProtocolError
 from meshinfer.mesh.addresses import Address, advertised, parse_announce, parse_dial, parse_listen
 from meshinfer.mesh.api import MAX_MESSAGE, TOPICS, Handler, Message, PeerChange, Stream, Topic, Unreached
 from meshinfer.mesh.dialer import Dialer
 from meshinfer.mesh.identity import Identity
 from meshinfer.mesh.libp2p import gossip
+from meshinfer.mesh.libp2p.causes import cause, why_not
 from meshinfer.mesh.libp2p.guards import silence, supervised
 from meshinfer.mesh.libp2p.host import build_host, build_swarm, close_swarm, hang_up, interfaces, listen_on
 from meshinfer.mesh.libp2p.streams import OPEN_TIMEOUT, FramedStream
 from meshinfer.mesh.libp2p.transport import CountingTCP
 from meshinfer.mesh.limits import MAX_STREAMS_PER_PEER
 from meshinfer.mesh.links import Links, ungrouped
+from meshinfer.mesh.offences import OWN, RELAYED, KeptOut, Offences
 from meshinfer.model.ids import PeerId
 
 log = logging.getLogger("meshinfer.mesh")
@@ -61,9 +61,11 @@ class Libp2pMesh:
         self._topics: dict[str, Topic] = {f"/meshinfer/{mesh}/{topic}/1": topic for topic in TOPICS}
         self._streams: Counter[PeerId] = Counter()
         self._raw_streams: Counter[ID] = Counter()
+        self._asking: Counter[PeerId] = Counter()
+        self._offences = Offences()
         self._addresses: tuple[str, ...] = ()
 
-        self._tcp = CountingTCP(self._counters)
+        self._tcp = CountingTCP(self._counters, self._blame)
         self._swarm = build_swarm(identity.seed, self._tcp, swarm_key, self._counters)
         self._host = build_host(self._swarm)
         self._swarm.register_notifee(self)
@@ -74,6 +76,8 @@ class Libp2pMesh:
             frozenset(self._topics),
             self._deliver,
             self._rebuild,
+            self._blame,
+            self._is_kept_out,
             self._counters,
         )
 
@@ -117,18 +121,34 @@ class Libp2pMesh:
 
     @asynccontextmanager
     async def open(self, peer: PeerId, protocol: str) -> AsyncIterator[Stream]:
-        if peer not in self._links.peers:
-            raise MeshError(f"not connected to {peer}")
-        stream = FramedStream(await self._open_raw(peer, protocol), peer)
+        await self._dialer.reach(peer)
+        self._asking[peer] += 1
         try:
-            yield stream
-        except BaseException:
-            await stream.reset()
-            raise
-        await stream.close()
+            stream = FramedStream(await self._open_raw(peer, protocol), peer)
+            try:
+                yield stream
+            except BaseException as error:
+                await stream.reset()
+                if isinstance(error, ProtocolError):
+                    self.blame(peer, f"{protocol}: {error}")
+                raise
+            await stream.close()
+        finally:
+            _release(self._asking, peer)
         self._nursery.start_soon(stream.linger)
 
     def know(self, addresses: tuple[str, ...]) -> None:
+        for peer, there in self._parsed(addresses).items():
+            self._dialer.know(peer, there)
+
+    def introduce(self, addresses: tuple[str, ...]) -> None:
+        for peer, there in self._parsed(addresses).items():
+            self._dialer.introduce(peer, there)
+
+    async def reach(self, peer: PeerId) -> None:
+        await self._dialer.reach(peer)
+
+    def _parsed(self, addresses: tuple[str, ...]) -> dict[PeerId, tuple[str, ...]]:
         found: dict[PeerId, list[str]] = {}
         for text in addresses:
             try:
@@ -137,12 +157,35 @@ class Libp2pMesh:
                 self._counters["addresses_refused"] += 1
             else:
                 found.setdefault(peer, []).append(address)
-        for peer, there in found.items():
-            if peer != self.me:
-                self._dialer.know(peer, tuple(there))
+        return {peer: tuple(there) for peer, there in found.items() if peer != self.me}
 
     def forget(self, peer: PeerId) -> None:
         self._dialer.forget(peer)
+
+    async def hang_up(self, peer: PeerId) -> None:
+        self.forget(peer)
+        with trio.move_on_after(CLOSE_PATIENCE):
+            await self._disconnect(ID.from_string(peer))
+
+    def busy(self, peer: PeerId) -> bool:
+        return peer in self._asking or peer in self._streams
+
+    def blame(self, peer: PeerId, why: str, weight: float = OWN) -> None:
+        self._counters["offences"] += 1
+        if self._offences.note(peer, why, trio.current_time(), weight):
+            self._counters["peers_kept_out"] += 1
+            log.warning("peer %s is kept out for %.0f s: %s", peer, self._offences.left(peer, trio.current_time()), why)
+            for connection in self._swarm.get_connections(ID.from_string(peer)):
+                connection.muxed_conn.socket.cut()  # an offender is not waited for
+
+    def kept_out(self) -> Mapping[PeerId, KeptOut]:
+        return self._offences.kept_out(trio.current_time())
+
+    def _blame(self, peer: ID, why: str, weight: float) -> None:
+        self.blame(PeerId(str(peer)), why, weight)
+
+    def _is_kept_out(self, peer: ID) -> bool:
+        return self._offences.left(PeerId(str(peer)), trio.current_time()) > 0
 
     def unreached(self) -> dict[PeerId, Unreached]:
         return self._dialer.unreached()
@@ -188,23 +231,32 @@ class Libp2pMesh:
 
     async def _dial(self, peer: PeerId, address: str) -> None:
         """One address, one try, without the cache that blocks a failed peer for a minute."""
+        if offender := self.kept_out().get(peer):
+            raise MeshError(f"kept out for {offender.seconds:.0f} s more: {offender.why}")
         try:
             with trio.fail_after(DIAL_TIMEOUT):
                 await self._swarm.dial_addr(Multiaddr(address), ID.from_string(peer))
         except trio.TooSlowError as error:
             raise MeshError(f"no answer from {address} within {DIAL_TIMEOUT:g} s") from error
         except Exception as error:
-            raise MeshError(f"cannot reach {address}: {_why_not(error)}") from error
+            raise MeshError(f"cannot reach {address}: {why_not(error)}") from error
 
     async def _rebuild(self, peer: ID) -> None:
         """Gossip with `peer` broke though it is connected: only a new connection brings its subscriptions again."""
         self._counters["gossip_rebuilt"] += 1
+        await self._disconnect(peer)
+
+    async def _disconnect(self, peer: ID) -> None:
         for connection in self._swarm.get_connections(peer):
             await hang_up(connection)
 
     # libp2p's notifee interface. Pubsub registers its own beside this one.
 
     async def connected(self, network: Any, connection: Any) -> None:
+        if self._is_kept_out(connection.muxed_conn.peer_id):
+            self._counters["inbound_kept_out"] += 1
+            connection.muxed_conn.socket.cut()
+            return
         self._links.add(_name(connection), connection)
 
     async def disconnected(self, network: Any, connection: Any) -> None:
@@ -234,13 +286,14 @@ class Libp2pMesh:
         except trio.TooSlowError as error:
             raise MeshError(f"{peer} did not accept a {protocol} stream within {OPEN_TIMEOUT:g} s") from error
         except Exception as error:
-            raise MeshError(f"cannot open a {protocol} stream to {peer}: {_cause(error)}") from error
+            raise MeshError(f"cannot open a {protocol} stream to {peer}: {cause(error)}") from error
 
     async def _accept(self, raw: Any) -> None:
         """Every inbound stream, from its negotiation on. An exception that left here would end the host."""
         peer = raw.muxed_conn.peer_id
         if self._raw_streams[peer] >= MAX_RAW_STREAMS:
             self._counters["streams_refused"] += 1
+            self._blame(peer, "more streams than a peer may open", RELAYED)
             await raw.reset()
             return
         self._raw_streams[peer] += 1
@@ -248,6 +301,8 @@ class Libp2pMesh:
             await self._host._swarm_stream_handler(raw)
         except* Exception:  # noqa: BLE001 - the peer decides what is raised in there
             self._counters["streams_broken"] += 1
+            if not raw.muxed_conn.is_closed:
+                self._blame(peer, "a stream that broke off while it was negotiated", RELAYED)
             with trio.move_on_after(CLOSE_PATIENCE):
                 await raw.reset()
         finally:
@@ -258,6 +313,7 @@ class Libp2pMesh:
         stream = FramedStream(raw, peer)
         if self._streams[peer] >= MAX_STREAMS_PER_PEER:
             self._counters["streams_refused"] += 1
+            self.blame(peer, "more streams than a peer may open", RELAYED)
             await stream.reset()
             return
         self._streams[peer] += 1
@@ -268,8 +324,10 @@ class Libp2pMesh:
                 await handler(stream)
                 done = True
                 nursery.cancel_scope.cancel()
-        except* MeshInferError:  # the peer broke the rules or went away
+        except* MeshInferError as group:  # the peer broke the rules or went away
             self._counters[f"serve_{protocol}_failed"] += 1
+            if wrong := group.subgroup(ProtocolError):
+                self.blame(peer, f"{protocol}: {wrong.exceptions[0]}")
         except* Exception:
             self._counters[f"serve_{protocol}_crashed"] += 1
             log.exception("the handler of %s streams failed on one from %s", protocol, peer)
@@ -333,31 +391,3 @@ def _release(counter: Counter[Any], key: Any) -> None:
 
 def _name(connection: Any) -> PeerId:
     return PeerId(str(connection.muxed_conn.peer_id))
-
-
-def _cause(error: BaseException) -> str:
-    """The innermost reason: libp2p wraps `Connection refused` three times, and trio puts it into a group."""
-    innermost = _chain(error)[-1]
-    return str(innermost) or type(innermost).__name__
-
-
-def _why_not(error: BaseException) -> str:
-    """Why a dial failed, in words: what libp2p says of a handshake that failed is about its bytes."""
-    chain = _chain(error)
-    if any(isinstance(e, PeerIDMismatchesPubkey) for e in chain):
-        return "another peer lives there: copy the address that its `meshinfer up` prints now"
-    if any(isinstance(e, SecurityUpgradeFailure) for e in chain):
-        return "it answers, but not as a peer of this mesh: does it have the same swarm key?"
-    return _cause(error)
-
-
-def _chain(error: BaseException) -> list[BaseException]:
-    """`error` and its causes, from the outside in."""
-    chain = [error]
-    while len(chain) < 100:
-        last = chain[-1]
-        inner = last.exceptions[0] if isinstance(last, BaseExceptionGroup) else last.__cause__ or last.__context__
-        if inner is None:
-            break
-        chain.append(inner)
-    return chain

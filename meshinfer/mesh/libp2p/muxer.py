@@ -15,6 +15,7 @@ from libp2p.stream_muxer import muxer_multistream
 from libp2p.stream_muxer.yamux import yamux
 
 from meshinfer.mesh.libp2p.transport import upgrading
+from meshinfer.mesh.offences import LIMIT
 
 TICK = 1.0
 """Seconds between looks at a connection. A tick that our own busy loop delays still counts as one: only silence during
@@ -46,6 +47,7 @@ class WatchedYamux(yamux.Yamux):
             self.socket.heard = False
             if sum(map(len, self.stream_buffers.values())) > MAX_BUFFERED:
                 self.socket.counters["connections_cut_flooding"] += 1
+                self.socket.blame(self.peer_id, "more bytes than its window allows", LIMIT)
                 self.socket.cut()
                 return
             if silent >= SILENT_TICKS:

@@ -1,0 +1,34 @@
+"""What this peer says of itself in its `peer` record."""
+
+from __future__ import annotations
+
+import os
+import platform
+
+import meshinfer
+from meshinfer.detect.card import ModelCard
+from meshinfer.detect.onnx import providers
+from meshinfer.mesh.api import Mesh
+from meshinfer.model.facts import ModelRef, PeerFact
+
+
+def own_fact(name: str, labels: dict[str, str], mesh: Mesh, cards: tuple[ModelCard, ...], *, guest: bool) -> PeerFact:
+    return PeerFact(
+        name or f"{platform.node().split('.')[0] or 'peer'}-{mesh.me[-4:]}",
+        labels,
+        mesh.addresses[:16],
+        meshinfer.__version__,
+        os.cpu_count() or 1,
+        memory_mb(),
+        providers(),
+        model_refs(cards),
+        guest,
+    )
+
+
+def model_refs(cards: tuple[ModelCard, ...]) -> tuple[ModelRef, ...]:
+    return tuple(ModelRef(card.name, card.digest, card.version, len(card.classes)) for card in cards[:128])
+
+
+def memory_mb() -> int:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2**20
