@@ -13,6 +13,9 @@ from meshinfer.model.selector import Selector
 MAX_SPEC = 16 * 1024
 """Bytes of a packed spec."""
 
+MAX_EXPIRES = 366 * 86400
+"""Seconds that a job can be open for."""
+
 
 class Sample(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """Which frames of a video are analysed."""
@@ -59,7 +62,7 @@ class JobSpec(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tru
     detect: Detect = msgspec.field(default_factory=Detect)
     scope: Literal["once", "every"] = "once"
     limits: Limits = msgspec.field(default_factory=Limits)
-    expires: Annotated[float, Meta(ge=1, le=366 * 86400)] = 24 * 3600.0
+    expires: Annotated[float, Meta(ge=1, le=MAX_EXPIRES)] = 24 * 3600.0
     """Seconds after publishing at which holders stop starting its tasks."""
 
 

@@ -79,6 +79,11 @@ class ScheduleState:
             case st.StoreLost(origin, jobs):
                 for job_id in sorted(jobs & self.jobs.keys()):
                     self._forget(self.jobs[job_id], origin)
+            case st.JobForgotten(job_id):
+                self._forget_job(job_id, out)
+            case st.PeerForgotten(peer):
+                self.peers.pop(peer, None)
+                self.sources.pop(peer, None)
             case st.Connected(peer):
                 if self.presence.up(peer, now):
                     self._reconsider_all()
@@ -174,8 +179,21 @@ class ScheduleState:
         job.waiting |= pending.difference(job.ready)
         self._reconsider(job)
 
+    def _forget_job(self, job_id: JobId, out: list[st.Effect]) -> None:
+        self.cancels.pop(job_id, None)
+        self._early.take(job_id)
+        job = self.jobs.pop(job_id, None)
+        if job is not None:
+            if job.running:
+                out.append(st.Stop(job_id, tuple(sorted(job.running))))
+            for task in sorted(job.running):
+                self.running.pop(task, None)
+            self._active.pop(job_id, None)
+            self._look_at.pop(job_id, None)
+
     def _job(self, origin: PeerId, order: JobOrder, born: float, now: float, out: list[st.Effect]) -> None:
-        if order.id in self.jobs:
+        if (known := self.jobs.get(order.id)) is not None:
+            known.born = max(known.born, born)  # it is younger than was said at first
             return
         late = now > born + PROMPT or self.presence.newest > born
         job = self.jobs[order.id] = JobState(read_order(order, origin), born, now, late)
@@ -238,6 +256,8 @@ class ScheduleState:
             mine = job.mine.get(task)
             entry = self.holdings.pick(spec, content)
             if entry is not None and mine is None:
+                if not job.mine and now > job.heard:  # of no concern so far: what others did comes only now
+                    job.heard, job.late = now, True
                 job.mine[task] = mine = Mine(task, entry)
                 if self.me in job.outcomes.get(task, {}):
                     self._end(job, mine)

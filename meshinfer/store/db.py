@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from meshinfer.errors import StoreError
-from meshinfer.store.schema import APPLICATION_ID, SCHEMA, VERSION
+from meshinfer.store.schema import APPLICATION_ID, SCHEMA, STEPS, VERSION
 
 BUSY_SECONDS = 5.0
 """How long a statement waits for another process that holds the file."""
@@ -94,10 +94,23 @@ class Database:
                 found = t.execute("PRAGMA quick_check(1)").fetchone()[0]
                 if found != "ok":
                     raise StoreError(_damaged(self.path, str(found).splitlines()[-1]))
+            if version:
+                for step in range(version, VERSION):
+                    for statement in STEPS[step]:
+                        t.execute(statement)
+                t.execute(f"PRAGMA user_version = {VERSION}")
         made = self.get_meta("incarnation")
         if made is None or not made.isdecimal():
             raise StoreError(_damaged(self.path, "its incarnation is missing"))
         self.incarnation = int(made)
+
+    def renew_incarnation(self, at_least: int) -> int:
+        """Take a newer incarnation, as if the store had just been made: others know of a newer one than this, or of
+        more than it holds. On the disk when it returns."""
+        with self.transaction(durable=True) as c:
+            self.incarnation = max(at_least, self.incarnation + 1)
+            c.execute("UPDATE meta SET value = ? WHERE key = 'incarnation'", (str(self.incarnation),))
+        return self.incarnation
 
     def close(self) -> None:
         """Idempotent. A call that is under way in another thread ends first."""

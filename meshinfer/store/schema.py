@@ -7,11 +7,11 @@ from typing import Final
 APPLICATION_ID: Final = 0x6D696E66
 """In the file's header, so that a database of another program is told apart ("minf")."""
 
-VERSION: Final = 1
+VERSION: Final = 2
 
 SCHEMA: Final = (
     "CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
-    # Numbers that only grow: `seq` of own records, `event` of own events.
+    # Numbers that only grow: `seq` of own records, `seq/<job>` of those in a job's log, `event` of own events.
     "CREATE TABLE counters (name TEXT PRIMARY KEY, n INTEGER NOT NULL) WITHOUT ROWID",
     "INSERT INTO counters VALUES ('seq', 0), ('event', 0)",
     # Live records only: a newer one with the same key replaces the older.
@@ -19,9 +19,10 @@ SCHEMA: Final = (
         origin TEXT NOT NULL, incarnation INTEGER NOT NULL, seq INTEGER NOT NULL,
         kind TEXT NOT NULL, key TEXT NOT NULL, data BLOB NOT NULL, heard REAL NOT NULL,
         PRIMARY KEY (origin, kind, key))""",
+    # How far each log was seen without a gap; `job` is empty for the log that all keep.
     """CREATE TABLE vectors (
-        origin TEXT NOT NULL, incarnation INTEGER NOT NULL, n INTEGER NOT NULL,
-        PRIMARY KEY (origin, incarnation)) WITHOUT ROWID""",
+        origin TEXT NOT NULL, incarnation INTEGER NOT NULL, job TEXT NOT NULL, n INTEGER NOT NULL,
+        PRIMARY KEY (origin, incarnation, job)) WITHOUT ROWID""",
     """CREATE TABLE tasks (
         id INTEGER PRIMARY KEY, task TEXT NOT NULL UNIQUE, job TEXT NOT NULL, content TEXT NOT NULL,
         source TEXT NOT NULL, entry TEXT NOT NULL, kind TEXT NOT NULL, state TEXT NOT NULL,
@@ -53,3 +54,16 @@ SCHEMA: Final = (
         entry BLOB, reason TEXT, PRIMARY KEY (source, name)) WITHOUT ROWID""",
     "CREATE TABLE peers (peer TEXT PRIMARY KEY, addresses TEXT NOT NULL, last_seen REAL NOT NULL) WITHOUT ROWID",
 )
+
+STEPS: Final = {
+    # Logs of jobs. Their numbers go on above what the one log had given; what was seen of each comes with a sync.
+    1: (
+        "ALTER TABLE vectors RENAME TO vectors_1",
+        next(statement for statement in SCHEMA if "CREATE TABLE vectors" in statement),
+        "INSERT INTO vectors SELECT origin, incarnation, '', n FROM vectors_1",
+        "DROP TABLE vectors_1",
+        """INSERT INTO counters SELECT 'seq/' || substr(key, 1, 16), max(seq) FROM records
+            WHERE kind IN ('manifest', 'claim', 'result') GROUP BY substr(key, 1, 16)""",
+    ),
+}
+"""What leads from each version to the next."""
