@@ -134,8 +134,7 @@ class Records:
             else:
                 self._gone.append(Slot(record.origin, record.kind, record.key))
             await trio.lowlevel.checkpoint()
-        self.log.restored()
-        self.keeping.give_time(now)
+        self._apply(self.keeping.restored(now))
 
     def state(self, fact: Fact) -> None:
         """Make a record of this soon."""
@@ -200,6 +199,11 @@ class Records:
         """Keep the logs of these jobs for a while: somebody asks."""
         for job in jobs:
             self.keeping.follow(job, trio.current_time())
+        self._tell_joined()
+
+    def relay(self, jobs: Iterable[JobId]) -> None:
+        """A neighbour asks that the logs of these be kept for it."""
+        self.keeping.relay(jobs, trio.current_time())
         self._tell_joined()
 
     def _tell_joined(self) -> None:

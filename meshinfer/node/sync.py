@@ -214,7 +214,7 @@ class Sync:
                 raise self._blamed(stream.peer, "a vector that is broken off")
             part = message
         keeping = self._records.keeping
-        keeping.relay(view.relay, trio.current_time())
+        self._records.relay(view.relay)
         self._keepers[stream.peer] = frozenset(job for job in view.jobs if job in keeping.kept)
         return view
 

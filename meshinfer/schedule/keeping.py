@@ -327,9 +327,7 @@ class Keeping:
         for job in [job for job in self.kept if not self._asked_for(job, now) and not self._concerns(job)]:
             del self.kept[job]
             self._stirred.pop(job, None)
-        for job in [job for job in self.log.jobs if job not in self.kept]:
-            stimuli += [StoreLost(peer, frozenset({job})) for peer in sorted(self.log.speakers(job))]
-            gone += self.log.drop_job(job)
+        self._drop_unkept(stimuli, gone)
         for job in [job for job, early in self._early.items() if max(e.came for e in early.values()) + EARLY < now]:
             self.take_early(job)
         self.log.tidy()
@@ -342,10 +340,20 @@ class Keeping:
         self._forget(peer, stimuli, gone)
         return Taken(Fate.KNOWN, tuple(stimuli), tuple(gone))
 
-    def give_time(self, now: float) -> None:
-        """After a start: nobody is forgotten for what was silent while this peer was off."""
+    def restored(self, now: float) -> Taken:
+        """All that was stored has been offered. Nobody is forgotten for what was silent while this peer was off."""
+        self.log.restored()
         for peer, at in self._heard.items():
             self._heard[peer] = max(at, now - SILENT_GUEST / 2)
+        stimuli: list[Stimulus] = []
+        gone: list[Slot] = []
+        self._drop_unkept(stimuli, gone)
+        return Taken(Fate.KNOWN, tuple(stimuli), tuple(gone))
+
+    def _drop_unkept(self, stimuli: list[Stimulus], gone: list[Slot]) -> None:
+        for job in [job for job in self.log.jobs if job not in self.kept]:
+            stimuli += [StoreLost(peer, frozenset({job})) for peer in sorted(self.log.speakers(job))]
+            gone += self.log.drop_job(job)
 
     def _asked_for(self, job: JobId, now: float) -> bool:
         return max(self._followed.get(job, 0.0), self._relayed.get(job, 0.0)) > now

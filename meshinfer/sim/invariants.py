@@ -10,12 +10,13 @@ from __future__ import annotations
 from collections import Counter
 
 from meshinfer.model.catalog import Entry
-from meshinfer.model.facts import KINDS
+from meshinfer.model.facts import BOUND_TO_JOB, KINDS
 from meshinfer.model.ids import JobId, PeerId, TaskId
+from meshinfer.model.logs import Extent, LogId
 from meshinfer.model.record import Record
 from meshinfer.schedule import stimuli as st
 from meshinfer.schedule.choice import SETTLE
-from meshinfer.schedule.log import BOUND_TO_STORE, Slot
+from meshinfer.schedule.log import Slot
 from meshinfer.schedule.progress import progress
 from meshinfer.sim.chronicle import Chronicle, Violated
 from meshinfer.sim.peer import Peer
@@ -95,22 +96,20 @@ class Monitor:
         self._done[life] = done
 
     def _check_vector(self, peer: Peer) -> None:
-        """What it claims to hold of another's store it holds, or something newer in its place."""
-        vector = peer.vector()
+        """What it claims to have seen of another's store it holds, or something newer in its place."""
+        log = peer.books.log
+        seen = log.seen_of(log.jobs)
         for other in self.peers:
             if other is peer or other.store is None:
                 continue
-            newest = (other.id, other.store.incarnation)
-            n = next((n for store, n in vector.items() if store == newest), 0)
-            if n == 0:
-                continue
             for slot, kept in other.store.records.items():
-                if slot.origin != other.id or kept.record.incarnation != newest[1] or kept.record.seq > n:
+                if slot.origin != other.id or kept.record.incarnation != other.store.incarnation:
                     continue
-                held = peer.books.log.get(*slot)
-                if held is None or _version(held.record) < _version(kept.record):
-                    why = f"{peer.process.name} claims to hold {self._name(other.id)}'s records up to {n}"
-                    raise self._chronicle.broken("I6", f"{why}, and lacks {slot.kind} {slot.key} ({kept.record.seq})")
+                extent = seen.get(LogId(other.id, other.store.incarnation, slot.job), Extent())
+                held = log.get(*slot)
+                if kept.record.seq in extent and (held is None or _version(held.record) < _version(kept.record)):
+                    why = f"{peer.process.name} claims to have seen {self._name(other.id)}'s {kept.record.seq}"
+                    raise self._chronicle.broken("I6", f"{why}, and lacks {slot.kind} {slot.key}")
 
     def _name(self, peer: PeerId) -> str:
         return next((p.process.name for p in self.peers if p.id == peer), peer[-6:])
@@ -123,7 +122,7 @@ class Monitor:
         lives_in = {peer.id: peer.store.incarnation for peer in self.peers if peer.store}
         for peer in self._alive():
             for slot, version in versions(peer).items():
-                if slot.kind not in BOUND_TO_STORE or version[0] >= lives_in[slot.origin]:
+                if slot.kind not in BOUND_TO_JOB or version[0] >= lives_in[slot.origin]:
                     out[slot] = max(version, out.get(slot, version))
         return out
 
@@ -131,6 +130,7 @@ class Monitor:
         return all(
             (held := peer.books.log.get(*slot)) is not None and _version(held.record) >= version
             for slot, version in target.items()
+            if keeps(peer, slot)
         )
 
     def apart(self, target: dict[Slot, Version], since: float) -> Violated:
@@ -149,17 +149,18 @@ class Monitor:
         for peer in alive:
             if peer.working or peer.state.running or not peer.books.at_rest or peer.state.next_deadline() is not None:
                 return False
-        first, *others = map(versions, alive)
-        return all(other == first for other in others)
+        everything = self.known()
+        return all(versions(peer) == {s: v for s, v in everything.items() if keeps(peer, s)} for peer in alive)
 
     def restless(self) -> Violated:
         """Why it does not come to rest, as far as can be told."""
         self.final()  # most likely something more telling is broken
-        first, *others = self._alive()
-        for other in others:
-            for slot in sorted(versions(first).items() ^ versions(other).items())[:1]:
-                pair = f"{first.process.name} and {other.process.name}"
-                return self._chronicle.broken("I6", f"{pair} do not come to hold the same {slot[0].kind} {slot[0].key}")
+        everything = self.known()
+        for peer in self._alive():
+            ought = {slot: version for slot, version in everything.items() if keeps(peer, slot)}
+            for slot, _ in sorted(versions(peer).items() ^ ought.items())[:1]:
+                what = f"{self._name(slot.origin)}'s {slot.kind} {slot.key}"
+                return self._chronicle.broken("I6", f"{peer.process.name} does not come to hold the same {what}")
         return self._chronicle.broken("I6", "the mesh does not come to rest")
 
     def final(self) -> None:
@@ -220,8 +221,12 @@ class Monitor:
         seen: list[tuple[Peer, dict[TaskId, object], str]] = []
         for peer in alive:
             job = peer.state.jobs[job_id]
+            if job_id not in peer.books.keeping.kept:
+                continue
             results: dict[TaskId, object] = {task: job.canonical(task) for task in sorted(job.outcomes)}
             seen.append((peer, results, progress(peer.state, job, peer.clock()).stage))
+        if not seen:
+            return
         first, results, stage = seen[0]
         for peer, others, stage_there in seen[1:]:
             pair = f"{first.process.name} and {peer.process.name}"
@@ -261,6 +266,11 @@ class Monitor:
     @property
     def _quiet(self) -> bool:
         return bool(self.peers) and self.peers[0].around.scenario.is_quiet
+
+
+def keeps(peer: Peer, slot: Slot) -> bool:
+    """Whether it is to hold what is said there: all do but of jobs, which concern who takes part."""
+    return slot.job is None or slot.job in peer.books.keeping.kept
 
 
 def versions(peer: Peer) -> dict[Slot, Version]:

@@ -13,9 +13,10 @@ from typing import NamedTuple, Protocol
 from meshinfer.errors import ProtocolError
 from meshinfer.model.catalog import Entry, SourceSummary
 from meshinfer.model.facts import Fact, Outcome, PeerFact
-from meshinfer.model.ids import ContentId, ModelDigest, TaskId
+from meshinfer.model.ids import ContentId, JobId, ModelDigest, PeerId, TaskId
+from meshinfer.model.record import Record
 from meshinfer.schedule import stimuli as st
-from meshinfer.schedule.log import StoreId
+from meshinfer.schedule.log import Slot, job_of
 from meshinfer.schedule.sketch import sketch
 from meshinfer.schedule.state import ScheduleState
 from meshinfer.sim.agenda import Agenda, Process
@@ -26,14 +27,16 @@ from meshinfer.sim.identity import keys
 from meshinfer.sim.network import Network
 from meshinfer.sim.scenario import Scenario
 from meshinfer.sim.store import Row, Store
-from meshinfer.sim.sync import EVERY, MAX_PUSHED, PUSH_AFTER, Syncs
-from meshinfer.wire.messages import Aged, Vector, read_announcement
+from meshinfer.sim.sync import EVERY, MAX_PUSHED, PASS_EVERY, PUSH_AFTER, RECORDS_AFTER, Syncs
+from meshinfer.wire.messages import Aged, read_announcement
 
 MODEL = ModelDigest("5" * 64)
 CLASSES = ("person",)
 SOURCE = "cam"
 PIECES = 4
 """Parts in which a running task's progress becomes durable."""
+
+TIDY_EVERY = 20.0
 
 EPOCH = 1_800_000_000.0
 """Unix seconds at virtual time 0."""
@@ -102,18 +105,20 @@ class Peer:
         self.around.chronicle.note(self.process.name, f"starts, store {self.store.incarnation}")
         self.state = ScheduleState(self.id, window=rng.choice(self.around.scenario.window))
         self.books = Books(self, self.keys, self.store, self.around.unsealer)
-        self.syncs = Syncs(self, self.index)
+        self.syncs = Syncs(self, self.books, self.index, rng)
         self.neighbours: set[int] = set()
         self.working: dict[TaskId, int] = {}
         """Runs of this life, by task: a number that tells one from the next."""
         self._runs = 0
         self._wake: float | None = None
-        self._pushing = False
+        self._pushing = self._joining = self._passing = self._telling = False
+        self._to_push: dict[int, dict[Slot, Record]] = {}
         self.feed(st.ModelsChanged({MODEL: CLASSES}))
         self.books.load()
         self.later(rng.uniform(0.0, 0.3), "scan", lambda: self._scan(0))
         self._state_again(self.fact, "peer", "")
         self.later(rng.uniform(0, EVERY), "sync", self._sync_now_and_then)
+        self.later(TIDY_EVERY, "tidy", self._tidy)
 
     def _scan(self, done: int) -> None:
         """Look at the footage, a few files at a time."""
@@ -156,17 +161,54 @@ class Peer:
     def publish(self, data: bytes) -> None:
         self.around.network.publish(self.index, data)
 
-    def vector(self) -> dict[StoreId, int]:
-        return self.books.log.vector()
+    def takes_part(self, job: JobId) -> bool:
+        known = self.state.jobs.get(job)
+        return known is not None and (bool(known.mine) or known.info.publisher == self.id)
 
-    def aged(self, theirs: dict[StoreId, int]) -> list[Aged]:
-        return self.books.aged(theirs)
+    def connections(self) -> frozenset[PeerId]:
+        return frozenset(keys(other + 1).peer for other in self.neighbours)
 
-    def hear(self, sealed: bytes, age: float) -> None:
-        self.books.hear(sealed, age)
+    def joined(self) -> None:
+        if not self._joining:
+            self._joining = True
+            self.later(0.0, "join", self._join)
 
-    def complete_to(self, vector: Vector) -> None:
-        self.books.complete_to(vector)
+    def _join(self) -> None:
+        self._joining = False
+        self.syncs.catch_up(self.books.take_joined())
+
+    def news(self) -> None:
+        if not self._passing:
+            self._passing = True
+            self.later(PUSH_AFTER, "pass on", self._pass_on)
+
+    def _pass_on(self) -> None:
+        self.syncs.pass_on()
+        self.later(PASS_EVERY - PUSH_AFTER, "passed on", self._passed_on)
+
+    def _passed_on(self) -> None:
+        self._passing = False
+        if self.syncs.has_news:
+            self.news()
+
+    def stated(self, records: list[Record]) -> None:
+        for record in records:
+            if (job := job_of(record.kind, record.key)) is not None:
+                for other in self.syncs.takes_part(job):
+                    self._to_push.setdefault(other, {})[Slot(record.origin, record.kind, record.key)] = record
+        if self._to_push and not self._telling:
+            self._telling = True
+            self.later(RECORDS_AFTER, "tell", self._tell)
+
+    def _tell(self) -> None:
+        self._telling = False
+        queues, self._to_push = self._to_push, {}
+        for other in sorted(queues.keys() & self.neighbours):
+            self.syncs.push(other, [Aged(record.sealed, 0.0) for record in queues[other].values()])
+
+    def _tidy(self) -> None:
+        self.books.tidy()
+        self.later(TIDY_EVERY, "tidy", self._tidy)
 
     def send(self, other: int, stream: int, data: bytes) -> None:
         self.around.network.send(self.index, other, stream, data)
@@ -187,7 +229,7 @@ class Peer:
     def gossip(self, data: bytes) -> None:
         try:
             for sealed in read_announcement(data).records:
-                self.hear(sealed, 0.0)
+                self.books.hear(sealed, 0.0)
         except ProtocolError as e:
             self.books.rejected[str(e)] += 1
 

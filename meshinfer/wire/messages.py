@@ -86,7 +86,7 @@ class OfJob(Struct, frozen=True, array_like=True):
     """Keep them too for a while: I am not connected to the publisher, and you may be."""
 
 
-class Have(Struct, frozen=True, tag="have"):
+class Have(Struct, frozen=True, omit_defaults=True, tag="have"):
     """Opens a sync: what the sender has seen."""
 
     vector: Vector
@@ -101,7 +101,7 @@ class Page(Struct, frozen=True, tag="page"):
     records: Annotated[tuple[Aged, ...], Meta(max_length=2000)]
 
 
-class Complete(Struct, frozen=True, tag="complete"):
+class Complete(Struct, frozen=True, omit_defaults=True, tag="complete"):
     """Ends a side's pages: what it has seen."""
 
     vector: Vector

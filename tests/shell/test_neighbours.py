@@ -70,7 +70,7 @@ async def test_only_so_many_are_dialed(world: World, monkeypatch: pytest.MonkeyP
     alice = await world.start("alice")
     async with stranger(world, "alice") as mallory:
         for n in range(30):
-            await mallory.announce("peers", record(fact(where(f"ghost {n}")), 1, by=f"ghost {n}"))
+            await mallory.tells(alice.id, record(fact(where(f"ghost {n}")), 1, by=f"ghost {n}"))
         await until(lambda: len(alice.driver.state.peers) == 31)
         await trio.sleep(15)
         assert len(alice.mesh.unreached()) == 8
@@ -83,14 +83,14 @@ async def test_the_dead_make_room_for_the_living(world: World, monkeypatch: pyte
     alice = await world.start("alice")
     async with stranger(world, "alice") as mallory:
         for n in range(12):
-            await mallory.announce("peers", record(fact(where(f"ghost {n}")), 1, by=f"ghost {n}"))
+            await mallory.tells(alice.id, record(fact(where(f"ghost {n}")), 1, by=f"ghost {n}"))
         await until(lambda: len(alice.driver.state.peers) == 13)
         await trio.sleep(20)
         zoe = await world.start("zoe")
         await until(lambda: zoe.id in zoe.driver.state.peers)
         zoes = zoe.records.log.get(zoe.id, "peer", "")
         assert zoes is not None
-        await mallory.announce("peers", zoes.record)
+        await mallory.tells(alice.id, zoes.record)
         await until(lambda: zoe.id in alice.mesh.peers, neighbours.GIVE_UP * 3)
         assert len(alice.mesh.unreached()) <= 8
         await trio.sleep(neighbours.GIVE_UP * 3)
