@@ -16,11 +16,11 @@ from meshinfer.model.facts import Cancel, Outcome
 from meshinfer.model.ids import JobId, PeerId, TaskId
 from meshinfer.model.record import Record
 from meshinfer.schedule import stimuli as st
-from meshinfer.schedule.log import Fate, RecordLog, StoreId
+from meshinfer.schedule.log import Fate, RecordLog, StoreId, job_of
 from meshinfer.schedule.presence import GRACE
 from meshinfer.schedule.progress import progress
 from meshinfer.schedule.state import ScheduleState
-from meshinfer.wire.records import seal, unseal
+from meshinfer.wire.records import address_of, seal, unseal
 from tests.unit.scheduling import MODEL, entry, holds, order, peer
 
 MESH = "sim"
@@ -40,7 +40,8 @@ class Node:
 
     def start(self, *, lose_store: bool = False) -> None:
         if lose_store or not self.incarnation:
-            self.incarnation, self.seq, self.disk, self.finished = self.incarnation + 1, 0, {}, {}
+            self.incarnation, self.disk, self.finished = self.incarnation + 1, {}, {}
+            self.seqs = Counter[JobId | None]()
         self.alive, self.work, self.wake = True, set[TaskId](), 0.0
         self.state = ScheduleState(self.me, window=self.world.rng.choice([1, 2, 32]))
         self.log = RecordLog(StoreId(self.me, self.incarnation))
@@ -74,9 +75,9 @@ class Node:
                 self.feed(st.Heard(record.origin, record.fact, born))
 
     def say(self, fact: Any) -> None:
-        self.seq += 1
-        sign = self.identity.sign
-        record = seal(fact, mesh=MESH, origin=self.me, incarnation=self.incarnation, seq=self.seq, sign=sign)
+        log, sign = job_of(*address_of(fact)), self.identity.sign
+        self.seqs[log] += 1
+        record = seal(fact, mesh=MESH, origin=self.me, incarnation=self.incarnation, seq=self.seqs[log], sign=sign)
         self.believe(record.sealed, 0.0)
         self.world.announce(self, record)
 
@@ -140,10 +141,10 @@ class World:
 
     def sync(self, a: Node, b: Node) -> None:
         for giver, taker in ((a, b), (b, a)):
-            vector = giver.log.vector()
-            for held in giver.log.missing(taker.log.vector()):
+            theirs, mine = (log.seen_of(log.jobs) for log in (taker.log, giver.log))
+            for held in list(giver.log.missing(theirs, [None, *giver.log.jobs])):
                 taker.believe(held.record.sealed, self.now - held.born)
-            taker.log.complete_to((store.origin, store.incarnation, n) for store, n in vector.items())
+            taker.log.ends(giver.me, mine)
 
     def sync_for_ever(self) -> None:
         if len(up := self.up()) > 1:

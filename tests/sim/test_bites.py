@@ -14,7 +14,7 @@ from meshinfer.cli import app
 from meshinfer.model.facts import Cancel
 from meshinfer.schedule import choice
 from meshinfer.schedule import stimuli as st
-from meshinfer.schedule.log import RecordLog
+from meshinfer.schedule.seen import Seen
 from meshinfer.schedule.state import ScheduleState
 from meshinfer.sim.books import Books
 from meshinfer.sim.chronicle import Violated
@@ -40,7 +40,7 @@ def join_at_once(plant: Plant) -> None:
 
 def past_a_gap(plant: Plant) -> None:
     """The vector takes a record that outran others for all of them."""
-    plant.setattr(RecordLog, "_advance", lambda self, store, seq: self._settle(store, seq))
+    plant.setattr(Seen, "add", lambda self, seq: self.settle(seq))
 
 
 def lost_tombstone(plant: Plant) -> None:
@@ -73,7 +73,7 @@ def vector_before_records(plant: Plant) -> None:
 
     def hasty(self: Books, at: float) -> None:
         if not self._store.full:
-            self._store.vector.update(self.log.vector())
+            self._store.vector.update({log: e.n for log, e in self.log.seen_of(self.log.jobs).items()})
         flush(self, at)
 
     plant.setattr(Books, "_flush", hasty)
