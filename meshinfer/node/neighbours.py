@@ -90,6 +90,12 @@ class Neighbours:
         self._known[peer] = own
         self._mesh.know(own)
 
+    async def forget(self, peer: PeerId) -> None:
+        """Dial it no more, also after a restart. Raises StoreError."""
+        self._known.pop(peer, None)
+        self._last_seen.pop(peer, None)
+        await trio.to_thread.run_sync(self._table.forget, peer)
+
     def _give_one_up(self, other: PeerId) -> bool:
         """Dial no more whom nobody has reached for longest, in favour of `other`. Whether there was one."""
         unreached = [(u.seconds, peer) for peer, u in self._mesh.unreached().items() if peer in self._known]

@@ -147,12 +147,16 @@ class Sync:
         return first + self._some(self._mesh.peers.difference(first), MAX_ASKED - len(first))
 
     async def fetch(self, jobs: Collection[JobId], patience: float) -> None:
-        """Follow these jobs, and bring their whole story as far as neighbours have it, for `patience` seconds."""
+        """Follow these jobs. The story of those that were not kept here comes, as far as neighbours have it, within
+        `patience` seconds."""
+        new = [job for job in jobs if job not in self._records.keeping.kept]
         self._records.follow(*jobs)
+        if not new:
+            return
         self._records.take_joined()
         with trio.move_on_after(patience):
             async with trio.open_nursery() as nursery:
-                for peer in self._whom_to_ask(jobs):
+                for peer in self._whom_to_ask(new):
                     nursery.start_soon(self._once, peer)
 
     async def _try(self, peer: PeerId) -> None:

@@ -141,6 +141,11 @@ class RecordLog:
         """Whether a record that publishes it is held."""
         return job in self._publishers
 
+    def oldest(self, origin: PeerId, kind: str) -> Slot | None:
+        """The job or cancel that makes room for the next one of this peer; None while there is room."""
+        listed = self._listed.get((origin, kind), [])
+        return Slot(origin, kind, listed[0][2]) if len(listed) >= MAX_LISTED else None
+
     def publishers(self, job: JobId) -> set[PeerId]:
         return self._publishers.get(job, set())
 

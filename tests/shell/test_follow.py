@@ -29,7 +29,7 @@ class Watched:
 
     async def _run(self, peer: Peer, job: JobOrder) -> None:
         await until(lambda: job.id in peer.jobs)
-        follower = Follower(peer.driver, peer.questions)
+        follower = Follower(peer.driver, peer.questions, peer.sync)
         async with closing(follower.follow(peer.jobs[job.id])) as views:
             async for view in views:
                 self.views.append(view)
@@ -152,7 +152,7 @@ async def test_whoever_stops_following_leaves_nothing(world: World) -> None:
     await until(lambda: alice.jobs)
     await trio.sleep(5)
     before = trio.lowlevel.current_statistics().tasks_living
-    follower = Follower(alice.driver, alice.questions)
+    follower = Follower(alice.driver, alice.questions, alice.sync)
     async with closing(follower.follow(alice.jobs[job.id])) as views:
         async for _ in views:
             break
@@ -166,7 +166,7 @@ async def test_jobs_are_found_by_id_prefix_or_name(world: World) -> None:
     await trio.sleep(1)
     second = alice.publish("2", name="people")
     await until(lambda: len(alice.jobs) == 2)
-    follower = Follower(alice.driver, alice.questions)
+    follower = Follower(alice.driver, alice.questions, alice.sync)
     assert follower.find(first.id).id == first.id
     assert follower.find(first.id[:10]).id == first.id
     assert follower.find("people").id == second.id
