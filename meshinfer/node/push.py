@@ -38,17 +38,20 @@ class Push:
 
     def stated(self, records: list[Record]) -> None:
         """These are our own, and new."""
-        now = trio.current_time()
         for record in records:
-            if (job := job_of(record.kind, record.key)) is None:
-                continue
-            for peer in self._takes_part(job):
-                queue = self._queues.setdefault(peer, {})
-                queue.pop(Slot(record.origin, record.kind, record.key), None)
-                queue[Slot(record.origin, record.kind, record.key)] = record, now
-                if len(queue) > MAX_QUEUED:
-                    self._too_many.add(peer)
-                    queue.clear()
+            if (job := job_of(record.kind, record.key)) is not None:
+                for peer in self._takes_part(job):
+                    self.tell(peer, record)
+
+    def tell(self, peer: PeerId, record: Record, age: float = 0.0) -> None:
+        """Send this soon."""
+        queue = self._queues.setdefault(peer, {})
+        slot = Slot(record.origin, record.kind, record.key)
+        queue.pop(slot, None)
+        queue[slot] = record, trio.current_time() - age
+        if len(queue) > MAX_QUEUED:
+            self._too_many.add(peer)
+            queue.clear()
         self._some.set()
 
     async def serve(self, sync_with: Callable[[PeerId], None]) -> None:
@@ -66,7 +69,8 @@ class Push:
 
     async def _send(self, peer: PeerId) -> None:
         try:
-            records = list(self._queues.pop(peer).values())
+            records = list(self._queues.pop(peer).values()) if peer in self._mesh.peers else []
+            self._queues.pop(peer, None)
             now = trio.current_time()
             with trio.move_on_after(PATIENCE):
                 async with self._mesh.open(peer, PROTOCOL) as stream:

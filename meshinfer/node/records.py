@@ -25,7 +25,7 @@ from meshinfer.model.record import Record
 from meshinfer.node.driver import Driver
 from meshinfer.node.pace import Pace
 from meshinfer.schedule.keeping import Keeping, Refusal, Taken
-from meshinfer.schedule.log import LISTED, Fate, RecordLog, Slot, StoreId, job_of
+from meshinfer.schedule.log import Fate, RecordLog, Slot, StoreId, job_of
 from meshinfer.schedule.state import ScheduleState
 from meshinfer.schedule.stimuli import JobForgotten
 from meshinfer.store import Database, RecordTable, Stored, StoreFull
@@ -99,6 +99,7 @@ class Records:
         self.joined = trio.Event()
         """Set when this peer has come to take part in a job."""
         self.on_stated: Callable[[list[Record]], None] = lambda records: None
+        self.contradict: Callable[[PeerId, Record], None] = lambda peer, record: None
         self._db, self._table = db, RecordTable(db)
         self._to_state: deque[Fact] = deque()
         self._unwritten: list[Stored] = []
@@ -174,7 +175,9 @@ class Records:
             case Fate.FORKED:
                 count(self.rejected, taken.fate.value)
                 if record.origin == self.own.origin:
-                    self._on_identity("cloned", taken.fate.value)
+                    self._another_self(record, taken.fate)
+                elif record.origin == by and (other := self.log.under_number_of(record)) is not None:
+                    self.contradict(by, other)  # that one is to know that its numbers mean two things
             case Fate.NEW:
                 wall = time.time() - (now - born)
                 self._unwritten.append(
@@ -226,11 +229,15 @@ class Records:
         relay = self.keeping.to_relay(named, by, self._mesh.peers) if by is not None else []
         return View(self.log.seen_of(named), named, relay)
 
-    def lacking(self, theirs: View) -> list[Aged]:
-        """What a peer with this view lacks, ready to travel."""
+    def lacking(self, theirs: View, peer: PeerId) -> list[Aged]:
+        """What a peer with this view lacks, ready to travel; and the last of its own records, by which it would know
+        that another speaks in its name."""
         now = trio.current_time()
         jobs = [None, *(job for job in theirs.jobs if job in self.keeping.kept)]
-        return [Aged(held.record.sealed, max(0.0, now - held.born)) for held in self.log.missing(theirs.logs, jobs)]
+        lacking = list(self.log.missing(theirs.logs, jobs))
+        if (last := self.log.last_of(peer)) is not None and last not in lacking:
+            lacking.append(last)
+        return [Aged(held.record.sealed, max(0.0, now - held.born)) for held in lacking]
 
     def ends(self, peer: PeerId, theirs: View, asked: Collection[JobId]) -> None:
         """A sync has brought all that `peer` has of its own logs: what all keep, and of the jobs it was asked for."""
@@ -250,7 +257,7 @@ class Records:
 
     # ---- somebody else by our name -----------------------------------------------------------------------------------
 
-    def _another_self(self, record: Record, why: Refusal) -> None:
+    def _another_self(self, record: Record, why: Fate | Refusal) -> None:
         """This store is older than what others know of us: it was restored, or made by a clock that was behind. So it
         becomes a new one. But if that has just been done, another process uses the same key."""
         if self._renewed or self._renewal is not None:
@@ -263,9 +270,11 @@ class Records:
     async def _renew(self, at_least: int) -> None:
         incarnation = await trio.to_thread.run_sync(self._db.renew_incarnation, at_least)
         self._renewal, self._renewed = None, True
-        self.own = self.log.own = StoreId(self.own.origin, incarnation)
+        before, self.own = self.own, StoreId(self.own.origin, incarnation)
+        self.log.own = self.own
+        # Jobs too: what was said since the backup was made bears numbers that others know as something else.
         mine = [held.record for job in (None, *self.log.jobs) for held in self.log.of_job(job)]
-        said = [r.fact for r in mine if r.origin == self.own.origin and r.kind not in LISTED and r.fact is not None]
+        said = [r.fact for r in mine if (r.origin, r.incarnation) == before and r.fact is not None]
         self._to_state.extendleft(reversed(said))
         self._on_identity("renewed", str(incarnation))
 

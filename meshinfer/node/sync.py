@@ -68,7 +68,7 @@ class Sync:
         self._news_of: dict[JobId, set[PeerId]] = {}
         """Jobs of which neighbours brought something."""
         self._push = Push(mesh, self.takes_part)
-        records.on_stated = self._push.stated
+        records.on_stated, records.contradict = self._push.stated, self._push.tell
         mesh.serve(PROTOCOL, self._answer)
 
     async def serve(self) -> None:
@@ -226,7 +226,7 @@ class Sync:
         """Send what the other side lacks, and what was seen here before: what comes in between is not promised."""
         kept = [job for job in theirs.jobs if job in self._records.keeping.kept]
         mine = self._records.view(dict.fromkeys([*kept, *named]), stream.peer)
-        for page in by_size(self._records.lacking(theirs), most=1000):
+        for page in by_size(self._records.lacking(theirs, stream.peer), most=1000):
             await stream.send(encode(Page(page)))
         for part in parts(Complete, mine):
             await stream.send(encode(part))

@@ -218,6 +218,9 @@ class Keeping:
 
     def offer(self, record: Record, born: float, now: float, *, stored: bool = False) -> Taken:
         """One that is known to be good: our own, or from our own store."""
+        said = self.log.get(record.origin, "job", record.key) if isinstance(record.fact, JobOrder) else None
+        if said is not None and said.record.sealed != record.sealed:
+            born = said.born  # stated once more: it is no younger for that
         fate, gone = self.log.offer(record, born, stored=stored)
         job = job_of(record.kind, record.key)
         if job is not None and stored and record.origin == self.log.own.origin:

@@ -118,6 +118,17 @@ class RecordLog:
     def get(self, origin: PeerId, kind: str, key: str) -> Held | None:
         return self._live.get(Slot(origin, kind, key))
 
+    def under_number_of(self, record: Record) -> Record | None:
+        """The live record that bears the same number."""
+        log = self._logs.get(job_of(record.kind, record.key), {}).get(StoreId(record.origin, record.incarnation))
+        slot = log.slots.get(record.seq) if log is not None else None
+        return self._live[slot].record if slot is not None else None
+
+    def last_of(self, origin: PeerId) -> Held | None:
+        """The live record of a peer with the highest number in the log that all keep."""
+        log = self._logs[None].get(StoreId(origin, self.newest(origin)))
+        return self._live[log.slots[max(log.slots)]] if log is not None and log.slots else None
+
     def newest(self, origin: PeerId) -> int:
         """The incarnation of a peer's newest store; 0 for one that is not known."""
         return self._newest.get(origin, 0)

@@ -145,7 +145,7 @@ class Syncs:
     def _give(self, other: int, stream: int, theirs: View, named: Collection[JobId]) -> View:
         kept = [job for job in theirs.jobs if job in self._books.keeping.kept]
         mine = self._books.view(dict.fromkeys([*kept, *named]), _id(other))
-        for page in _pages(self._books.lacking(theirs)):
+        for page in _pages(self._books.lacking(theirs, _id(other))):
             self._shell.send(other, stream, encode(Page(page)))
         for part in parts(Complete, mine):
             self._shell.send(other, stream, encode(part))

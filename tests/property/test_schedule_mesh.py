@@ -211,11 +211,11 @@ def test_without_faults_every_task_runs_exactly_once(seed: int) -> None:
 
 @pytest.mark.parametrize("seed", range(120))
 def test_with_faults_everything_is_still_done(seed: int) -> None:
-    """1. Half of the announcements are lost, the rest repeated and reordered.
+    """1. Half of the announcements are lost, the rest repeated and reordered; at every fourth seed all are lost.
     2. Peers are killed and come back, some of them without their store (never the publisher: it alone may know).
     3. At rest all tasks are done, all peers agree, and no process ran a task more often than it was started.
     """
-    made = world(seed, loss=0.5, spread=2.0)
+    made = world(seed, loss=0.5 if seed % 4 else 1.0, spread=2.0)
     for node in made.nodes:
         node.start()
     made.run(3)

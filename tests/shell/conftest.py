@@ -34,6 +34,10 @@ def gossip(request: pytest.FixtureRequest) -> bool:
     return bool(getattr(request, "param", not os.environ.get("MESHINFER_DROP_GOSSIP")))
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "needs_gossip: about announcements, so not run with all of them lost")
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Modules that say WITHOUT_GOSSIP_TOO run a second time with every announcement lost."""
     if "world" in metafunc.fixturenames and getattr(metafunc.module, "WITHOUT_GOSSIP_TOO", False):

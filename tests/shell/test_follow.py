@@ -17,6 +17,8 @@ from meshinfer.node.follow import Follower
 from meshinfer.schedule.stimuli import ModelsChanged
 from tests.shell.support import MODEL, Peer, World, record, stranger, until
 
+WITHOUT_GOSSIP_TOO = True
+
 
 class Watched:
     """What somebody who follows a job at `peer` sees, and when."""
@@ -87,7 +89,7 @@ async def test_declined_by_all_with_their_reasons(world: World) -> None:
     job = alice.publish(detect={"classes": ["zebra"]})
     watched = Watched(alice, job)
     seconds = await until(lambda: watched.over)
-    assert follow.NOBODY <= seconds <= follow.NOBODY + 1.5
+    assert follow.NOBODY <= seconds <= follow.NOBODY + follow.ASK_AGAIN + 1.5
     assert watched.states[-1] == "declined"
     reasons = {p["name"]: p["reason"] for p in watched.views[-1]["peers"]}
     assert "holds no footage" in reasons["alice"] or "sources" in reasons["alice"]

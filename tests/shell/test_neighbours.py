@@ -10,6 +10,8 @@ from meshinfer.node import neighbours, sync
 from meshinfer.store import PeerTable
 from tests.shell.support import Peer, World, record, stranger, until, where, who
 
+WITHOUT_GOSSIP_TOO = True
+
 
 def fact(*addresses: str, guest: bool = False) -> PeerFact:
     return PeerFact("m", {}, addresses, "1", 1, 1, guest=guest)
@@ -44,7 +46,7 @@ async def test_an_address_counts_only_for_who_signed_it(world: World) -> None:
     async with stranger(world, "alice") as mallory:
         carol, bob = who("carol").peer_id, who("bob").peer_id
         lies = fact(f"/memory/mallory/p2p/{carol}", where("bob"), where("mallory"))
-        await mallory.announce("peers", record(lies, 1))
+        await mallory.tells(alice.id, record(lies, 1))
         await until(lambda: mallory.mesh.me in alice.driver.state.peers)
         await trio.sleep(30)
         assert carol not in alice.mesh.unreached()

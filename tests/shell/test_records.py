@@ -20,6 +20,8 @@ from meshinfer.wire.messages import MAX_ANNOUNCEMENT, read_announcement
 from meshinfer.wire.records import unseal
 from tests.shell.support import MESH, Peer, World, order, record, until, who
 
+WITHOUT_GOSSIP_TOO = True
+
 
 def fill_the_disk(peer: Peer) -> trio.Event:
     """Writes fail until the event is set."""
