@@ -219,7 +219,7 @@ class Records:
         jobs, self.keeping.begun = self.keeping.begun, []
         now = trio.current_time()
         for job in jobs:
-            for early in self.keeping.take_early(job):
+            for early in self.keeping.overheard.take(job):
                 self._believe(early.record, early.born, now, None)
         return jobs
 

@@ -1,8 +1,7 @@
 """Who keeps what, and for how long: what stands between the wire and the log (docs/PROTOCOL.md).
 
 All peers keep all but the logs of jobs; those are kept by who takes part: who has stated something in it, published
-it, or has been asked about it lately. What others hear of a job waits a minute in a small buffer: interest mostly
-begins with a job whose first records are already here.
+it, or has been asked about it lately. What others hear of a job is overheard (`overheard.py`), and not believed.
 
 Whatever grows ends: a job `KEEP` seconds after it expired, with its log and cancels; a peer after a month of silence.
 """
@@ -21,6 +20,7 @@ from meshinfer.model.job import MAX_EXPIRES, JobOrder, read_order
 from meshinfer.model.logs import LogId
 from meshinfer.model.record import Record
 from meshinfer.schedule.log import Fate, RecordLog, Slot, job_of
+from meshinfer.schedule.overheard import Overheard
 from meshinfer.schedule.stimuli import Heard, JobForgotten, PeerForgotten, Stimulus, StoreLost
 
 KEEP = 3600.0
@@ -43,9 +43,6 @@ to keep old jobs does not grow with their number."""
 SILENT = 30 * 86400.0
 SILENT_GUEST = 86400.0
 """Seconds after which a peer that says nothing and is not connected is forgotten; guests come and go for good."""
-
-MAX_EARLY, MAX_EARLY_BYTES, EARLY = 5000, 8 << 20, 60.0
-"""Records, bytes and seconds of what is heard of jobs that are not kept here."""
 
 MAX_ORIGINS = 10_000
 MAX_BROUGHT = MAX_ORIGINS // 2
@@ -89,12 +86,6 @@ class Taken(NamedTuple):
     gone: tuple[Slot, ...] = ()
 
 
-class Early(NamedTuple):
-    record: Record
-    born: float
-    came: float
-
-
 class Keeping:
     """Decides what goes into `log` and what leaves it. `takes_part`: whether the schedule has a part in a job."""
 
@@ -106,8 +97,7 @@ class Keeping:
         self._stirred: dict[JobId, float] = {}
         """When something was last news in a job, or asked of it."""
         self._turn = 0
-        self._early: dict[JobId, dict[Slot, Early]] = {}
-        self._early_count = self._early_bytes = 0
+        self.overheard = Overheard()
         self._first: dict[JobId, float] = {}
         """When each job was first heard of here."""
         self._ends: dict[JobId, float] = {}
@@ -172,28 +162,6 @@ class Keeping:
                 out.append(job)
         return out
 
-    def take_early(self, job: JobId) -> list[Early]:
-        """What was heard of a job before it was kept."""
-        early = list(self._early.pop(job, {}).values())
-        self._early_count -= len(early)
-        self._early_bytes -= sum(len(e.record.sealed) for e in early)
-        return early
-
-    def _keep_early(self, job: JobId, record: Record, born: float, now: float) -> None:
-        slot = Slot(record.origin, record.kind, record.key)
-        of_job = self._early.setdefault(job, {})
-        before = of_job.pop(slot, None)
-        if before is not None:
-            self._early_count -= 1
-            self._early_bytes -= len(before.record.sealed)
-            if (before.record.incarnation, before.record.seq) > (record.incarnation, record.seq):
-                record, born = before.record, before.born
-        of_job[slot] = Early(record, born, now)
-        self._early_count += 1
-        self._early_bytes += len(record.sealed)
-        while self._early_count > MAX_EARLY or self._early_bytes > MAX_EARLY_BYTES:
-            self.take_early(next(iter(self._early)))
-
     # ---- what comes in -----------------------------------------------------------------------------------------------
 
     def hear(self, record: Record, born: float, now: float, *, wall: float, by: PeerId | None = None) -> Taken:
@@ -206,7 +174,7 @@ class Keeping:
         if record.origin == self.log.own.origin and (self_said := self._not_ours(record, job)) is not None:
             return Taken(self_said)
         if job is not None and not self.keeps(job, now):
-            self._keep_early(job, record, born, now)
+            self.overheard.keep(job, record, born, now)
             return Taken(Refusal.NOT_KEPT)
         if isinstance(record.fact, JobOrder) and now > born + self._lifetime(record.fact, record.origin) + KEEP:
             return Taken(Refusal.EXPIRED)
@@ -302,7 +270,7 @@ class Keeping:
             return [], []
         for known in (self.kept, self._followed, self._relayed, self._stirred, self._first, self._ends):
             known.pop(job, None)
-        self.take_early(job)
+        self.overheard.take(job)
         return [JobForgotten(job)], self.log.drop_job(job)
 
     def expire(self, now: float, connected: frozenset[PeerId]) -> Taken:
@@ -331,8 +299,7 @@ class Keeping:
             del self.kept[job]
             self._stirred.pop(job, None)
         self._drop_unkept(stimuli, gone)
-        for job in [job for job, early in self._early.items() if max(e.came for e in early.values()) + EARLY < now]:
-            self.take_early(job)
+        self.overheard.expire(now)
         self.log.tidy()
         return Taken(Fate.KNOWN, tuple(stimuli), tuple(gone))
 

@@ -162,7 +162,7 @@ class Books:
         """Jobs in which this peer has come to take part. What was heard of them before counts now."""
         jobs, self.keeping.begun = self.keeping.begun, []
         for job in jobs:
-            for early in self.keeping.take_early(job):
+            for early in self.keeping.overheard.take(job):
                 self._believe(early.record, early.born, self._host.clock(), None)
         return jobs
 

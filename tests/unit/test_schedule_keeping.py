@@ -12,6 +12,7 @@ from meshinfer.model.ids import JobId, PeerId, hash_of
 from meshinfer.model.job import MAX_EXPIRES, JobOrder
 from meshinfer.model.record import Record
 from meshinfer.schedule import keeping as k
+from meshinfer.schedule import overheard
 from meshinfer.schedule.keeping import Keeping, Refusal, Taken
 from meshinfer.schedule.log import MAX_LISTED, Fate, RecordLog, StoreId, job_of
 from meshinfer.schedule.state import ScheduleState
@@ -85,20 +86,21 @@ def test_what_came_before_interest_began_is_not_lost() -> None:
         peer.hear(record)
     peer.keeping.follow(job.id, 1.0)
     assert peer.keeping.begun == [job.id]
-    early = peer.keeping.take_early(job.id)
+    early = peer.keeping.overheard.take(job.id)
     assert {e.record.kind for e in early} == {"manifest", "claim", "result"}
     assert [peer.hear(e.record, 1.0) for e in early] == [Fate.NEW] * 3
-    assert peer.keeping.take_early(job.id) == []
+    assert peer.keeping.overheard.take(job.id) == []
 
 
 def test_the_buffer_for_others_jobs_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(k, "MAX_EARLY", 100)
+    monkeypatch.setattr(overheard, "MOST", 100)
     peer = Peer()
     for n in range(300):
         peer.hear(Claim(order(str(n % 200)).id, (), n, 0, 1.0))
-    assert peer.keeping._early_count == sum(map(len, peer.keeping._early.values())) == 100
-    peer.expire(k.EARLY + 1)
-    assert peer.keeping._early_count == peer.keeping._early_bytes == 0
+    held = peer.keeping.overheard
+    assert len(held) == sum(map(len, held._jobs.values())) == 100
+    peer.expire(overheard.LASTING + 1)
+    assert len(held) == held._bytes == 0
 
 
 def test_a_job_that_is_asked_about_is_kept_for_a_minute() -> None:
