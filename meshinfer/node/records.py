@@ -118,6 +118,7 @@ class Records:
     async def load(self) -> None:
         """Take up what the store holds. Jobs first: what is said about them follows, by us before others."""
         stored, vector = await trio.to_thread.run_sync(self._table.load)
+        self.keeping.given = await trio.to_thread.run_sync(self._table.given)
         self.log.restore(vector)
         self._restored.set()
         now, wall = trio.current_time(), time.time()

@@ -17,7 +17,6 @@ from typing import NamedTuple
 from meshinfer.model.facts import Cancel, PeerFact
 from meshinfer.model.ids import JobId, PeerId, hash_of
 from meshinfer.model.job import MAX_EXPIRES, JobOrder, read_order
-from meshinfer.model.logs import LogId
 from meshinfer.model.record import Record
 from meshinfer.schedule.log import Fate, RecordLog, Slot, job_of
 from meshinfer.schedule.overheard import Overheard
@@ -106,6 +105,9 @@ class Keeping:
         self._heard: dict[PeerId, float] = {}
         self._brought: Counter[PeerId] = Counter()
         self._brought_by: dict[PeerId, PeerId] = {}
+        self.given: dict[JobId | None, int] = {}
+        """The last number that we have given in each log, whether or not its record is held: a power cut may take the
+        record, never the number."""
         self.kept: dict[JobId, None] = {}
         """Jobs whose logs are kept."""
         self.begun: list[JobId] = []
@@ -186,6 +188,9 @@ class Keeping:
 
     def offer(self, record: Record, born: float, now: float, *, stored: bool = False) -> Taken:
         """One that is known to be good: our own, or from our own store."""
+        if (record.origin, record.incarnation) == self.log.own:
+            of = job_of(record.kind, record.key)
+            self.given[of] = max(record.seq, self.given.get(of, 0))
         said = self.log.get(record.origin, "job", record.key) if isinstance(record.fact, JobOrder) else None
         if said is not None and said.record.sealed != record.sealed:
             born = said.born  # stated once more: it is no younger for that
@@ -216,11 +221,8 @@ class Keeping:
         own = self.log.own
         if record.incarnation > own.incarnation:
             return Refusal.NEWER_SELF
-        if record.incarnation == own.incarnation and (job is None or job in self.kept):
-            given = self.log.vector(job).get(LogId(*own, job))
-            if given is None or record.seq > given.n:
-                return Refusal.OTHER_SELF
-        return None
+        known = record.incarnation == own.incarnation and (job is None or job in self.kept)
+        return Refusal.OTHER_SELF if known and record.seq > self.given.get(job, 0) else None
 
     def _room_for(self, record: Record, by: PeerId | None) -> Refusal | None:
         if self.log.newest(record.origin) == 0:
@@ -268,6 +270,7 @@ class Keeping:
         """A record of it is gone: unless another peer published it too, so is all that is known of it."""
         if self.log.has_job(job):
             return [], []
+        self.given.pop(job, None)
         for known in (self.kept, self._followed, self._relayed, self._stirred, self._first, self._ends):
             known.pop(job, None)
         self.overheard.take(job)

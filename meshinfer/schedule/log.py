@@ -205,7 +205,7 @@ class RecordLog:
         if (taken := log.slots.get(record.seq)) is not None:
             same = self._live[taken].record.sealed == record.sealed
             return (Fate.KNOWN if same else Fate.FORKED), gone
-        if record.seq in log.seen and not stored:
+        if record.seq in log.seen and not stored and store != self.own:  # ours may have been lost in a power cut
             return Fate.SUPERSEDED, gone
         self._see(LogId(*store, slot.job), log, record.seq)
         held = self._live.get(slot)

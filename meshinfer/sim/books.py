@@ -108,6 +108,7 @@ class Books:
         order = {"peer": 0, "source": 1, "cancel": 2, "job": 3}
         me, now = self.own.origin, self._host.clock()
         self.log.restore(self._store.vector)
+        self.keeping.given = dict(self._store.seqs)
         kept = sorted(
             self._store.records.values(),
             key=lambda k: (order.get(k.record.kind, 9), k.record.origin != me, k.record.origin, k.record.seq),

@@ -67,6 +67,12 @@ class RecordTable:
             }
         return [Stored(*row) for row in rows], vector
 
+    def given(self) -> dict[JobId | None, int]:
+        """The last number that was taken of each log."""
+        with self._db.reading() as c:
+            rows = c.execute("SELECT name, n FROM counters WHERE name LIKE 'seq%'").fetchall()
+        return {JobId(name[4:]) if name != "seq" else None: n for name, n in rows}
+
     def take_seqs(self, counts: Mapping[JobId | None, int]) -> dict[JobId | None, int]:
         """Takes so many consecutive numbers for own records of each log (None: the one that all keep), and returns the
         first of each. On the disk before it returns.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sqlite3
 
 import pytest
 import trio
@@ -281,6 +282,25 @@ async def test_a_restored_backup_becomes_a_new_store(world: World) -> None:
     assert all(p.records.log.newest(alice.id) == alice.records.own.incarnation for p in (bob, carol))
     assert said == ["renewed"]
     assert alice.db.incarnation == alice.records.own.incarnation
+
+
+async def test_a_record_that_a_power_cut_took_comes_back_from_others(world: World) -> None:
+    """Its number was on the disk before it was said, so it is known to be ours."""
+    alice, bob, _ = await world.three()
+    job = alice.publish()
+    await until(lambda: job.id in bob.jobs)
+    await trio.sleep(2)
+    before = alice.records.own
+    await alice.stop(kill=True)
+    with sqlite3.connect(world.folder / "alice" / "store.db") as c:
+        c.execute("DELETE FROM records WHERE kind = 'job'")
+        c.execute("UPDATE vectors SET n = 1 WHERE origin = ?", (alice.id,))
+    alice = await world.start("alice")
+    said = watch_identity(alice)
+    assert job.id not in alice.jobs
+    await until(lambda: job.id in alice.jobs)
+    await trio.sleep(10)
+    assert (alice.records.own, said) == (before, [])
 
 
 async def test_a_store_made_by_a_clock_that_was_behind_is_made_newer(world: World) -> None:
