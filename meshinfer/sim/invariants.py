@@ -118,11 +118,19 @@ class Monitor:
 
     def known(self) -> dict[Slot, Version]:
         """The newest that any living peer holds in each slot, without what a lost store takes back."""
-        out: dict[Slot, Version] = {}
         lives_in = {peer.id: peer.store.incarnation for peer in self.peers if peer.store}
+        return self._newest(lives_in)
+
+    def _told(self) -> dict[Slot, Version]:
+        """The same, by the stores that the living know of: of one that was made and lost in silence nobody does."""
+        known = {p.id: max(peer.books.log.newest(p.id) for peer in self._alive()) for p in self.peers}
+        return self._newest(known)
+
+    def _newest(self, stores: dict[PeerId, int]) -> dict[Slot, Version]:
+        out: dict[Slot, Version] = {}
         for peer in self._alive():
             for slot, version in versions(peer).items():
-                if slot.kind not in BOUND_TO_JOB or version[0] >= lives_in[slot.origin]:
+                if slot.kind not in BOUND_TO_JOB or version[0] >= stores[slot.origin]:
                     out[slot] = max(version, out.get(slot, version))
         return out
 
@@ -149,13 +157,13 @@ class Monitor:
         for peer in alive:
             if peer.working or peer.state.running or not peer.books.at_rest or peer.state.next_deadline() is not None:
                 return False
-        everything = self.known()
+        everything = self._told()
         return all(versions(peer) == {s: v for s, v in everything.items() if keeps(peer, s)} for peer in alive)
 
     def restless(self) -> Violated:
         """Why it does not come to rest, as far as can be told."""
         self.final()  # most likely something more telling is broken
-        everything = self.known()
+        everything = self._told()
         for peer in self._alive():
             ought = {slot: version for slot, version in everything.items() if keeps(peer, slot)}
             for slot, _ in sorted(versions(peer).items() ^ ought.items())[:1]:
