@@ -54,6 +54,7 @@ SECTIONS: tuple[Section, ...] = (
         {
             "jobs": "List jobs, or describe one: who runs it, who declines, and why.",
             "peers": "List the peers of the mesh and what each can do.",
+            "forget": "Forget a peer that is gone for good.",
             "catalog": "List the footage held here, or everywhere with --all.",
             "status": "Say how the local node is doing.",
             "doctor": "Find what is wrong with this peer and its mesh, and say what to do.",

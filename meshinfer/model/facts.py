@@ -158,3 +158,7 @@ KINDS: dict[str, type[Struct]] = {
     "cancel": Cancel,
 }
 """Record kinds this version understands. Others are kept and passed on as they are."""
+
+BOUND_TO_JOB = frozenset({"manifest", "claim", "result"})
+"""Kinds that speak of what lies in the origin's store, in one job: their keys begin with its id. They make up the job's
+log, and a newer store of their origin takes them back. Jobs and cancels stay."""

@@ -13,6 +13,9 @@ from meshinfer.model.selector import Selector
 MAX_SPEC = 16 * 1024
 """Bytes of a packed spec."""
 
+MAX_EXPIRES = 366 * 86400
+"""Seconds that a job can be open for."""
+
 
 class Sample(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """Which frames of a video are analysed."""
@@ -61,7 +64,7 @@ class JobSpec(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tru
     limits: Limits = msgspec.field(default_factory=Limits)
     fresh: bool = False
     """Whether all of it is done anew, even what an equal job before it has done."""
-    expires: Annotated[float, Meta(ge=1, le=366 * 86400)] = 24 * 3600.0
+    expires: Annotated[float, Meta(ge=1, le=MAX_EXPIRES)] = 24 * 3600.0
     """Seconds after publishing at which holders stop starting its tasks."""
 
 

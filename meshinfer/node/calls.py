@@ -15,7 +15,7 @@ import trio
 from meshinfer.errors import ConfigError, MeshError, ModelError, ProtocolError, StoreError
 from meshinfer.model.detection import Cursor
 from meshinfer.model.facts import Cancel, ModelRef
-from meshinfer.model.ids import ModelDigest, PeerId
+from meshinfer.model.ids import JobId, ModelDigest, PeerId
 from meshinfer.model.job import JobOrder, JobSpec, job_id, pack_spec
 from meshinfer.model.jobfile import read_spec
 from meshinfer.node.closing import closing
@@ -23,6 +23,7 @@ from meshinfer.node.follow import Follower
 from meshinfer.node.merge import merged
 from meshinfer.node.subscription import Filter, Subscription
 from meshinfer.node.views import View, event_view, job_view, missing_view, name_of, peers_view, story_view, verdict_view
+from meshinfer.schedule.log import MAX_LISTED
 from meshinfer.schedule.state import ScheduleState
 from meshinfer.wire.messages import Ask, CatalogPage, ResultsOf
 
@@ -36,12 +37,14 @@ Answers = AsyncGenerator[dict[str, Any], None]
 _AGO = re.compile(r"^(\d+(?:\.\d+)?)(s|m|h|d)?$")
 _SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, None: 1.0}
 PUBLISH_PATIENCE = 15.0
+MAX_FETCHED = 50
+"""Jobs, the newest, whose state is asked of those that take part when all are listed."""
 
 
 class Calls:
     def __init__(self, node: Node) -> None:
         self._node = node
-        self._follower = Follower(node.driver, node.questions)
+        self._follower = Follower(node.driver, node.questions, node.sync)
 
     def table(self) -> dict[str, Call]:
         return {
@@ -56,6 +59,7 @@ class Calls:
             "follow": self.follow,
             "subscribe": self.subscribe,
             "results": self.results,
+            "forget": self.forget,
             "models": self.models,
             "model_add": self.model_add,
             "doctor": self.doctor,
@@ -99,6 +103,7 @@ class Calls:
     async def publish(self, args: Args) -> Answers:
         spec, order = await self._order(args)
         state = self._node.driver.state
+        self._check_room()
         self._node.records.state(order)
         with trio.move_on_after(PUBLISH_PATIENCE):
             while order.id not in state.jobs:
@@ -111,6 +116,17 @@ class Calls:
         await self._node.spread()
         said = {"job": order.id, "name": spec.name, "model": spec.model, "digest": order.model}
         yield {"end": {**said, "peers": len(state.connected)}}
+
+    def _check_room(self) -> None:
+        """Of one peer's jobs the mesh keeps the newest: none that is open is pushed out. Raises ConfigError."""
+        log, now = self._node.records.log, trio.current_time()
+        oldest = log.oldest(log.own.origin, "job")
+        job = self._node.driver.state.jobs.get(JobId(oldest.key)) if oldest is not None else None
+        if job is not None and job.is_open(now):
+            raise ConfigError(
+                f"this peer has published {MAX_LISTED} jobs and the oldest, {job.name} {job.id}, is still open: "
+                f"meshinfer cancel {job.id}, or publish from another peer"
+            )
 
     async def dry_run(self, args: Args) -> Answers:
         spec, order = await self._order(args)
@@ -137,6 +153,7 @@ class Calls:
     async def jobs(self, args: Args) -> Answers:
         state, now = self._node.driver.state, trio.current_time()
         jobs = sorted(state.jobs.values(), key=lambda job: (job.born, job.id), reverse=True)
+        await self._follower.fetch(*jobs[:MAX_FETCHED])
         yield {"end": {"jobs": [job_view(state, job, now) for job in jobs[:200]]}}
 
     async def job(self, args: Args) -> Answers:
@@ -205,6 +222,7 @@ class Calls:
     async def results(self, args: Args) -> Answers:
         node = self._node
         job = self._follower.find(str(args.get("job", "")))
+        await self._follower.fetch(job)
         ask = ResultsOf(job.id, min(64, int(_number(args, "annotate"))))
         async with (
             node.neighbours.near(job.held),
@@ -212,6 +230,31 @@ class Calls:
         ):
             async for answer in answers:
                 yield answer
+
+    async def forget(self, args: Args) -> Answers:
+        node, state = self._node, self._node.driver.state
+        peer = self._find_peer(str(args.get("peer", "")))
+        if peer == state.me:
+            raise ConfigError("that is this peer itself: to retire it, stop it and forget it at the others")
+        if peer in state.connected:
+            raise ConfigError(f"{name_of(state, peer)} is connected, so it is not gone: stop it first")
+        name, records = name_of(state, peer), node.records.forget(peer)  # first: its record would make it known again
+        await node.neighbours.forget(peer)
+        yield {"end": {"peer": peer, "name": name, "records": records}}
+
+    def _find_peer(self, text: str) -> PeerId:
+        """By id, the end of one, or name. Raises ConfigError."""
+        peers = self._node.driver.state.peers
+        if text in peers:
+            return PeerId(text)
+        matches = [
+            p for p, fact in peers.items() if text and (fact.name == text or (len(text) >= 4 and p.endswith(text)))
+        ]
+        if len(matches) == 1:
+            return matches[0]
+        if matches:
+            raise ConfigError(f"{text!r} names {len(matches)} peers: give an id, see `meshinfer peers`")
+        raise ConfigError(f"no peer {text!r} is known here; `meshinfer peers` lists those that are")
 
     # ---- models ------------------------------------------------------------------------------------------------------
 

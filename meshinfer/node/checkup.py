@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -24,6 +23,7 @@ from meshinfer.media.catalog import Catalog
 from meshinfer.mesh.api import Mesh, Stream, Unreached
 from meshinfer.model.facts import PeerFact
 from meshinfer.model.ids import PeerId
+from meshinfer.model.logs import Extent, LogId
 from meshinfer.node import sync
 from meshinfer.node.diagnosis import diagnose
 from meshinfer.node.driver import Driver
@@ -41,10 +41,10 @@ from meshinfer.wire.messages import (
     Checkup,
     Health,
     Lacking,
-    Upto,
     read_checkup,
     read_health,
 )
+from meshinfer.wire.vectors import read_vector, upto
 
 HEALTH = "health"
 PATIENCE = 5.0
@@ -89,8 +89,8 @@ class Doctor:
 
     async def _look(self, heard_within: float) -> Look:
         announced = await self._announce(heard_within)
-        vector = self._records.log.vector()
-        ask = Checkup(tuple(Upto(*store, n) for store, n in sorted(vector.items())[:MAX_VECTOR]))
+        vector = sorted(self._records.log.vector().items())
+        ask = Checkup(tuple(upto(log, extent) for log, extent in vector[:MAX_VECTOR]))
         answers: dict[PeerId, Answer] = {}
         silent: dict[PeerId, str] = {}
         own = await self._health(self._mesh.me, ask)
@@ -122,7 +122,6 @@ class Doctor:
             unreached=unreached,
             kept_out=mesh.kept_out(),
             unasked=len(near[MAX_ASKED:]) + len(far[MAX_DIALED:]),
-            vector=vector,
             heads={store.origin: window.last for store, window in self._hub.windows.items()},
             announced=announced,
             entries=len(self._catalog.snapshot()[0]),
@@ -175,17 +174,14 @@ class Doctor:
             records=len(log),
             no_room="" if state.room else (state.no_room or "no room on its disk")[:512],
             heard=heard.record.seq if heard is not None else 0,
-            lacking=self._lacking({StoreId(u.origin, u.incarnation): u.n for u in ask.vector}),
+            lacking=self._lacking(read_vector(ask.vector)),
         )
 
-    def _lacking(self, theirs: dict[StoreId, int]) -> tuple[Lacking, ...]:
-        """Only up to our own vector: what is ahead of it, nobody may ever be able to complete."""
-        mine = self._records.log.vector()
-        stores = (
-            (StoreId(h.record.origin, h.record.incarnation), h.record.seq) for h in self._records.log.missing(theirs)
-        )
-        found = Counter(store for store, seq in stores if seq <= mine.get(store, 0))
-        return tuple(Lacking(*store, mine[store], records) for store, records in sorted(found.items())[:MAX_LACKING])
+    def _lacking(self, theirs: dict[LogId, Extent]) -> tuple[Lacking, ...]:
+        found: dict[StoreId, list[int]] = {}
+        for held in self._records.log.missing(theirs):
+            found.setdefault(StoreId(held.record.origin, held.record.incarnation), []).append(held.record.seq)
+        return tuple(Lacking(*store, min(seqs), len(seqs)) for store, seqs in sorted(found.items())[:MAX_LACKING])
 
 
 def _disk(path: Path) -> tuple[int, int]:

@@ -188,16 +188,16 @@ def _gossip(look: Look) -> Iterator[Check]:
 
 
 def _records(look: Look, before: Look | None) -> Iterator[Check]:
-    """`lacking` is up to date at each look; what came between the two is no gap, so the first look's n decides."""
+    """A sync lies between two looks: what was lacking at the first has come by then, or never will."""
     behind: dict[StoreId, tuple[Lacking, PeerId]] = {}
     for peer, store, lacking in _lackings(look):
-        if store not in behind or lacking.n > behind[store][0].n:
+        if store not in behind or lacking.n < behind[store][0].n:
             behind[store] = lacking, peer
     was: dict[StoreId, int] = {}
     for _, store, lacking in _lackings(before) if before is not None else ():
         was[store] = max(was.get(store, 0), lacking.n)
     for store, (lacking, peer) in sorted(behind.items()):
-        if before is not None and look.vector.get(store, 0) >= was.get(store, 0):
+        if before is not None and lacking.n > was.get(store, 0):
             continue
         what = (
             f"{_count(lacking.records, 'record')} of {look.name(store.origin)} lacking here that {look.name(peer)} has"
@@ -210,7 +210,7 @@ def _lackings(look: Look) -> Iterator[tuple[PeerId, StoreId, Lacking]]:
     for peer, answer in sorted(look.answers.items()):
         for lacking in answer.health.lacking:
             store = StoreId(lacking.origin, lacking.incarnation)
-            if lacking.records and lacking.n > look.vector.get(store, 0) and store.origin != look.me:
+            if lacking.records and store.origin != look.me:
                 yield peer, store, lacking
 
 

@@ -88,6 +88,13 @@ class EventHub:
     def own_head(self) -> int:
         return self.windows[self._own].last
 
+    def renew(self, incarnation: int) -> None:
+        """The own store is another one from now on; its numbers go on."""
+        before, self._own = self._own, StoreId(self._own.origin, incarnation)
+        self.windows[self._own] = Window(self.windows.pop(before).last + 1)
+        self._unsent.clear()
+        self._wake()
+
     def recorded(self, events: Sequence[Event]) -> None:
         """These are in the store now, in the order of their numbers."""
         if not events:

@@ -57,7 +57,7 @@ class Findings:
         share_pixels: bool,
     ) -> None:
         self._mesh, self._events, self._tasks, self._catalog = mesh, events, tasks, catalog
-        self._incarnation, self._share_pixels = incarnation, share_pixels
+        self.incarnation, self._share_pixels = incarnation, share_pixels
         mesh.serve(PROTOCOL, self._answer)
 
     async def of(self, peer: PeerId, ask: ResultsOf) -> AsyncGenerator[Finding, None]:
@@ -104,7 +104,7 @@ class Findings:
             if not chunk:
                 break
             after = result_key(chunk[-1])
-            yield Found(self._incarnation, tuple(chunk))
+            yield Found(self.incarnation, tuple(chunk))
             if ask.pictures and with_pictures:
                 for event in chunk:
                     gallery.offer(event)

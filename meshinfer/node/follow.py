@@ -12,8 +12,10 @@ from meshinfer.model.ids import JobId, PeerId
 from meshinfer.model.verdict import Verdict
 from meshinfer.node.driver import Driver
 from meshinfer.node.questions import PATIENCE, Questions
+from meshinfer.node.sync import Sync
 from meshinfer.node.views import View, is_over, job_view
 from meshinfer.schedule.job import JobState
+from meshinfer.schedule.keeping import ASKED
 from meshinfer.wire.messages import Ask
 
 REFRESH = 0.2
@@ -23,6 +25,9 @@ ASK_AGAIN = 2.0
 SILENCE = 5.0
 """Seconds that a finished job waits for connected peers that have not said whether they hold more of it."""
 
+FETCH = 1.0
+"""Seconds that the story of a job may take to come."""
+
 LAST_WORD = 1.0
 """Seconds that the last view waits for what each peer says in the end."""
 
@@ -31,8 +36,8 @@ NOBODY = 10.0
 
 
 class Follower:
-    def __init__(self, driver: Driver, questions: Questions) -> None:
-        self._driver, self._questions = driver, questions
+    def __init__(self, driver: Driver, questions: Questions, sync: Sync) -> None:
+        self._driver, self._questions, self._sync = driver, questions, sync
 
     def find(self, text: str) -> JobState:
         """By id, by a prefix that one id has, or by name (the newest). Raises ConfigError."""
@@ -69,6 +74,7 @@ class Follower:
         return [peer for peer in here if peer not in state.peers or not state.peers[peer].guest]
 
     async def describe(self, job: JobState) -> View:
+        await self.fetch(job)
         return await self._described(job, {}, PATIENCE)
 
     async def _described(self, job: JobState, heard: dict[PeerId, Verdict], patience: float) -> View:
@@ -82,6 +88,10 @@ class Follower:
         ]
         return view
 
+    async def fetch(self, *jobs: JobState) -> None:
+        """Who takes no part in a job keeps nothing of it: bring its story, and keep it for a minute."""
+        await self._sync.fetch([job.id for job in jobs], FETCH)
+
     async def follow(self, job: JobState) -> AsyncGenerator[View, None]:
         """Views as they change. The last one is of a job that is over, or that nobody has taken up.
 
@@ -92,6 +102,7 @@ class Follower:
         over_since: float | None = None
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._keep_asking, job, verdicts)
+            nursery.start_soon(self._keep_following, job)
             while True:
                 now = trio.current_time()
                 view = job_view(self._driver.state, job, now, verdicts)
@@ -111,6 +122,11 @@ class Follower:
             nursery.cancel_scope.cancel()
         # Ask once more: the summary says why each peer ran or declined.
         yield await self._described(job, verdicts, LAST_WORD)
+
+    async def _keep_following(self, job: JobState) -> None:
+        while True:
+            await self.fetch(job)
+            await trio.sleep(ASKED / 4)
 
     async def _keep_asking(self, job: JobState, verdicts: dict[PeerId, Verdict]) -> None:
         """Ask each peer until it knows the job. None waits for another's answer, nor does the view."""

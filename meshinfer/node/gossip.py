@@ -20,7 +20,8 @@ async def listen(mesh: Mesh, records: Records, hub: EventHub, rejected: Counter[
                 hub.receive(message.origin, read_event_batch(message.data))
                 continue
             for sealed in read_announcement(message.data).records:
-                await records.hear(sealed, age=0.0)
+                # Announced as new, so by its origin alone: an old record is not made young by being said again.
+                await records.hear(sealed, 0.0, message.origin, of=message.origin)
                 await trio.lowlevel.checkpoint()
         except ProtocolError as e:
             count(rejected, f"{message.topic}: {e}")

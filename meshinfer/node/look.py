@@ -10,7 +10,6 @@ from meshinfer.mesh.api import Unreached
 from meshinfer.mesh.offences import KeptOut
 from meshinfer.model.facts import PeerFact
 from meshinfer.model.ids import PeerId
-from meshinfer.schedule.log import StoreId
 from meshinfer.wire.messages import Health
 
 NAMED = 5
@@ -46,8 +45,6 @@ class Look:
     silent: Mapping[PeerId, str]
     """Connected peers that did not answer, and why."""
     unreached: Mapping[PeerId, Unreached]
-    vector: Mapping[StoreId, int]
-    """Ours, when the others were asked."""
     heads: Mapping[PeerId, int]
     """The last event that came live, by origin."""
     announced: int | None

@@ -216,6 +216,14 @@ class Neighbours:
         self._known[peer] = own
         self._mesh.introduce(own)
 
+    async def forget(self, peer: PeerId) -> None:
+        """Dial it no more, also after a restart. Raises StoreError."""
+        self._known.pop(peer, None)
+        self._dialed.pop(peer, None)
+        self._last_seen.pop(peer, None)
+        self._mesh.forget(peer)
+        await trio.to_thread.run_sync(self._table.forget, peer)
+
     def _make_room(self) -> bool:
         """Forget one that was never met. Whether there was one."""
         for peer in self._known:

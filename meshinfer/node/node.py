@@ -95,7 +95,10 @@ class Node:
         self._notices = db.notices
         self.driver = Driver(ScheduleState(identity.peer_id), self._perform)
         self._use(cards)
-        self.records = Records(mesh, config.mesh.name, identity, db, self.driver)
+        self.records = Records(
+            mesh, config.mesh.name, identity, db, self.driver, blame=mesh.blame, on_identity=self._on_identity
+        )
+        self._cloned = ""
         self.hub = EventHub(mesh, self.records.own, head)
         self.archive = EventArchive(mesh, log, db.incarnation)
         sources = [SourceSpec(s.name, s.path, dict(s.labels), s.kind) for s in config.source]
@@ -178,6 +181,16 @@ class Node:
         async for change in changes:
             self.driver.feed(Connected(change.peer) if change.up else Disconnected(change.peer))
             self.seen[change.peer] = trio.current_time()
+
+    def _on_identity(self, kind: str, detail: str) -> None:
+        if kind == "renewed":
+            self.hub.renew(int(detail))
+            self.archive.incarnation = int(detail)
+            self.findings.incarnation = int(detail)
+            self.say("others know of a newer store of this peer than this one: it goes on as a new one")
+        elif not self._cloned:
+            self._cloned = f"another process uses this peer's key ({detail}): stop one, or give it a key of its own"
+            self.say(self._cloned)
 
     def _perform(self, effect: Effect) -> None:
         match effect:
@@ -264,7 +277,7 @@ class Node:
             "running": len(state.running),
             "queued": sum(len(job.ready) for job in state.jobs.values()),
             "events": self.hub.own_head,
-            "notices": [*self._notices, *self.health.notices()],
+            "notices": [*self._notices, *self.health.notices(), *([self._cloned] if self._cloned else [])],
             "loop_lag_ms": self.health.lag(),
             "first_inference": {job: round(at, 6) for job, at in self.runner.first_inference.items()},
             "counters": {**counters, **self.hub.counters, **self.rejected, **self.records.rejected},

@@ -4,26 +4,30 @@ Theory: each record names its slot (origin, kind, key); in a slot the higher (in
 commutative, associative and idempotent, and peers that have exchanged everything hold the same set (a state-based
 CRDT, a map of last-writer-wins registers with one writer each).
 
-The vector says, for each store, "I hold every live record up to n". Rule: n moves only
-  - by one, when the very next record arrives,
-  - to the sender's n, when a sync has delivered everything the sender holds up to there; never past the highest
-    record of that store that was itself seen, so a neighbour's word alone neither invents stores nor closes a log.
-A record heard ahead of its prefix is used at once and does not move n; were n moved past a gap, the gap would never be
-filled. Superseded records never travel: whoever holds the slot's winner needs no loser. Records travel even ahead of
-their prefix: the origin may be gone, and with it the last who could close the gap. While a gap is open they travel at
-each sync anew; that is rare, and the price of agreeing.
-A store without live records is left out of the vector: its peer has a newer one, and all it said is superseded.
+A peer numbers its records in several logs: one for what all keep, and one for each job that it takes part in, so that
+whoever has nothing to do with a job lacks nothing. For each log a peer can say exactly which numbers it has seen
+(`seen.py`); what it holds and another has not seen is what the other lacks. Two consequences:
+  - Nobody's word about a third one's log is believed, so none can close a gap that is not filled. Only the origin may
+    say that there is nothing more up to a number of its own: it says so of itself.
+  - Superseded records never travel, and a number once seen is never news again: an old record cannot be replayed.
+A log without live records of an older store is left out: its peer has a newer one, and all it said is superseded.
+
+Of one origin only the `MAX_LISTED` newest jobs and cancels are live. That is a function of the set alone, so peers
+agree on it without a word.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from bisect import bisect_left, insort
+from collections.abc import Iterable, Iterator, Mapping
 from enum import Enum
 from typing import NamedTuple
 
-from meshinfer.model.ids import PeerId
+from meshinfer.model.facts import BOUND_TO_JOB
+from meshinfer.model.ids import JobId, PeerId
+from meshinfer.model.logs import Extent, LogId
 from meshinfer.model.record import Record
+from meshinfer.schedule.seen import Seen
 
 
 class StoreId(NamedTuple):
@@ -38,6 +42,10 @@ class Slot(NamedTuple):
     kind: str
     key: str
 
+    @property
+    def job(self) -> JobId | None:
+        return job_of(self.kind, self.key)
+
 
 class Held(NamedTuple):
     record: Record
@@ -46,22 +54,38 @@ class Held(NamedTuple):
 
 
 class Fate(Enum):
-    """What became of a record that was offered to the log."""
+    """What became of a record that was offered."""
 
     NEW = "new"
     KNOWN = "known"
     SUPERSEDED = "superseded"
+    """Or seen before, and since let go."""
     LOST_STORE = "lost store"
     """From a store that its peer has since lost: what it said of work done is no longer true."""
-    FORKED = "forked"
-    """Not the record that is held under this number: two peers share one identity and one copied store."""
+    FORKED = "a record under a number that another has"
+    """Two peers share one identity and one copied store."""
+    FORGOTTEN = "a record of a peer that was forgotten"
 
 
-BOUND_TO_STORE = frozenset({"manifest", "claim", "result"})
-"""Kinds that speak of what lies in the origin's store. A newer incarnation takes them back; jobs and cancels stay."""
+LISTED = ("job", "cancel")
+MAX_LISTED = 1000
+"""Live records of each of these kinds, of one origin."""
 
-MAX_AHEAD = 10_000
-"""Seqs remembered ahead of one store's prefix. Beyond, they are forgotten and a sync fills them in."""
+MAX_FLOORS = 10_000
+"""Forgotten peers that are remembered as such."""
+
+
+def job_of(kind: str, key: str) -> JobId | None:
+    """The job whose log a record is in."""
+    return JobId(key.partition("/")[0]) if kind in BOUND_TO_JOB else None
+
+
+class _Log:
+    __slots__ = ("seen", "slots")
+
+    def __init__(self) -> None:
+        self.seen = Seen()
+        self.slots: dict[int, Slot] = {}
 
 
 class RecordLog:
@@ -70,107 +94,287 @@ class RecordLog:
     def __init__(self, own: StoreId) -> None:
         self.own = own
         self._live: dict[Slot, Held] = {}
-        self._by_store: dict[StoreId, dict[int, Slot]] = defaultdict(dict)
-        self._complete: dict[StoreId, int] = {}
-        self._ahead: dict[StoreId, set[int]] = defaultdict(set)
-        self._seen: dict[StoreId, int] = defaultdict(int)
+        self._logs: dict[JobId | None, dict[StoreId, _Log]] = {None: {}}
         self._newest: dict[PeerId, int] = {own.origin: own.incarnation}
+        self._listed: dict[tuple[PeerId, str], list[tuple[int, int, str]]] = {}
+        self._publishers: dict[JobId, set[PeerId]] = {}
+        self._floors: dict[PeerId, dict[int, int]] = {}
+        """Of forgotten peers, how far each store of theirs was seen."""
+        self._moved: set[LogId] = set()
 
     def __len__(self) -> int:
         return len(self._live)
 
+    @property
+    def origins(self) -> set[PeerId]:
+        """Peers of which something is held."""
+        return {store.origin for stores in self._logs.values() for store, log in stores.items() if log.slots}
+
+    @property
+    def jobs(self) -> list[JobId]:
+        """Jobs of which there is a log."""
+        return [job for job in self._logs if job is not None]
+
     def get(self, origin: PeerId, kind: str, key: str) -> Held | None:
         return self._live.get(Slot(origin, kind, key))
+
+    def under_number_of(self, record: Record) -> Record | None:
+        """The live record that bears the same number."""
+        log = self._logs.get(job_of(record.kind, record.key), {}).get(StoreId(record.origin, record.incarnation))
+        slot = log.slots.get(record.seq) if log is not None else None
+        return self._live[slot].record if slot is not None else None
+
+    def last_of(self, origin: PeerId) -> Held | None:
+        """The live record of a peer with the highest number in the log that all keep."""
+        log = self._logs[None].get(StoreId(origin, self.newest(origin)))
+        return self._live[log.slots[max(log.slots)]] if log is not None and log.slots else None
+
+    def newest(self, origin: PeerId) -> int:
+        """The incarnation of a peer's newest store; 0 for one that is not known."""
+        return self._newest.get(origin, 0)
 
     def of_kind(self, kind: str) -> list[Held]:
         """Live records of a kind, in the order of their slots."""
         return [self._live[slot] for slot in sorted(s for s in self._live if s.kind == kind)]
 
-    def vector(self) -> dict[StoreId, int]:
-        return {store: n for store, n in self._complete.items() if n > 0 and self._by_store.get(store)}
+    def of_job(self, job: JobId | None) -> list[Held]:
+        """Live records of one log, in the order of stores and numbers."""
+        stores = self._logs.get(job, {})
+        return [
+            self._live[slots[n]] for store in sorted(stores) for slots in [stores[store].slots] for n in sorted(slots)
+        ]
 
-    def offer(self, record: Record, born: float) -> tuple[Fate, tuple[Slot, ...]]:
-        """Merge a record. Also returned: slots that went away because of it (their facts no longer hold)."""
-        store = StoreId(record.origin, record.incarnation)
-        self._seen[store] = max(self._seen[store], record.seq)
+    def speakers(self, job: JobId) -> set[PeerId]:
+        """Whose records a job's log holds."""
+        return {store.origin for store, log in self._logs.get(job, {}).items() if log.slots}
+
+    def has_job(self, job: JobId) -> bool:
+        """Whether a record that publishes it is held."""
+        return job in self._publishers
+
+    def oldest(self, origin: PeerId, kind: str) -> Slot | None:
+        """The job or cancel that makes room for the next one of this peer; None while there is room."""
+        listed = self._listed.get((origin, kind), [])
+        return Slot(origin, kind, listed[0][2]) if len(listed) >= MAX_LISTED else None
+
+    def publishers(self, job: JobId) -> set[PeerId]:
+        return self._publishers.get(job, set())
+
+    def size(self, record: Record) -> int:
+        """Live records in the log that this one belongs to."""
+        stores = self._logs.get(job_of(record.kind, record.key), {})
+        log = stores.get(StoreId(record.origin, record.incarnation))
+        return len(log.slots) if log is not None else 0
+
+    def vector(self, job: JobId | None = None) -> dict[LogId, Extent]:
+        """What was seen of a job's logs, or of those that all keep."""
+        out = {}
+        for store, log in self._logs.get(job, {}).items():
+            if log.slots or store.incarnation == self._newest.get(store.origin):
+                own = store.origin == self.own.origin and store.incarnation == self.own.incarnation
+                out[LogId(*store, job)] = Extent(log.seen.highest) if own else log.seen.extent()
+        if job is None:
+            out.update({LogId(o, inc): Extent(n) for o, floor in self._floors.items() for inc, n in floor.items()})
+        return out
+
+    def seen_of(self, jobs: Iterable[JobId]) -> dict[LogId, Extent]:
+        """What was seen of what all keep, and of these jobs' logs."""
+        out = self.vector()
+        for job in jobs:
+            out.update(self.vector(job))
+        return out
+
+    # ---- what comes in -----------------------------------------------------------------------------------------------
+
+    def offer(self, record: Record, born: float, *, stored: bool = False) -> tuple[Fate, tuple[Slot, ...]]:
+        """Merge a record. Also returned: slots that went away because of it (their facts no longer hold).
+
+        `stored`: it is our own store that offers it, which holds live records only.
+        """
+        slot, store = Slot(record.origin, record.kind, record.key), StoreId(record.origin, record.incarnation)
         newest = self._newest.get(record.origin, 0)
-        if record.incarnation < newest and record.kind in BOUND_TO_STORE:
+        if self._is_forgotten(record, slot.job):
+            return Fate.FORGOTTEN, ()
+        if record.incarnation < newest and record.kind in BOUND_TO_JOB:
             return Fate.LOST_STORE, ()
         gone: tuple[Slot, ...] = ()
         if record.incarnation > newest:
             self._newest[record.origin] = record.incarnation
             gone = self._retract(record.origin, record.incarnation)
-        if (taken := self._by_store[store].get(record.seq)) is not None:
+        log = self._logs.setdefault(slot.job, {}).setdefault(store, _Log())
+        if (taken := log.slots.get(record.seq)) is not None:
             same = self._live[taken].record.sealed == record.sealed
             return (Fate.KNOWN if same else Fate.FORKED), gone
-        self._advance(store, record.seq)
-        slot = Slot(record.origin, record.kind, record.key)
+        if record.seq in log.seen and not stored and store != self.own:  # ours may have been lost in a power cut
+            return Fate.SUPERSEDED, gone
+        self._see(LogId(*store, slot.job), log, record.seq)
         held = self._live.get(slot)
         if held is not None:
             if (record.incarnation, record.seq) < (held.record.incarnation, held.record.seq):
                 return Fate.SUPERSEDED, gone
-            self._by_store[StoreId(slot.origin, held.record.incarnation)].pop(held.record.seq, None)
+            self.drop(slot)
         self._live[slot] = Held(record, born)
-        self._by_store[store][record.seq] = slot
+        log.slots[record.seq] = slot
+        if record.kind == "job":
+            self._publishers.setdefault(JobId(record.key), set()).add(record.origin)
+        if record.kind in LISTED:
+            listed = self._listed.setdefault((record.origin, record.kind), [])
+            insort(listed, (record.incarnation, record.seq, record.key))
+            if len(listed) > MAX_LISTED:
+                oldest = Slot(record.origin, record.kind, listed[0][2])
+                self.drop(oldest)
+                return (Fate.SUPERSEDED if oldest == slot else Fate.NEW), (*gone, oldest)
         return Fate.NEW, gone
 
-    def restore(self, complete: Mapping[StoreId, int]) -> None:
-        """Take up the vector that was saved with the records (offer those first)."""
-        for store, n in complete.items():
-            self._settle(store, n)
+    def restore(self, vector: Mapping[LogId, int]) -> None:
+        """Take up the vector that was saved with the records, before those are offered."""
+        for log_id, n in vector.items():
+            store = StoreId(log_id.origin, log_id.incarnation)
+            self._logs.setdefault(log_id.job, {}).setdefault(store, _Log()).seen.settle(n)
 
-    def complete_to(self, vector: Iterable[tuple[PeerId, int, int]]) -> None:
-        """A sync has delivered everything that the sender holds up to `vector`."""
-        for origin, incarnation, n in vector:
-            store = StoreId(origin, incarnation)
-            if store != self.own:  # our own log is complete by definition: nobody else can tell us how far it goes
-                self._settle(store, min(n, self._seen.get(store, 0)))
+    def restored(self) -> None:
+        """All that was stored has been offered. Peers of which only numbers were stored are forgotten ones."""
+        for store, log in self._logs[None].items():
+            if store.origin not in self._newest:
+                self._floors.setdefault(store.origin, {})[store.incarnation] = log.seen.n
+        for origin in self._floors:
+            self._remove(origin)
 
-    def missing(self, theirs: Mapping[StoreId, int]) -> list[Held]:
-        """Live records that a peer with this vector lacks, each store's in the order of its seqs."""
-        out: list[Held] = []
-        for store in sorted(self._complete):
-            mine, have = self._complete[store], theirs.get(store, 0)
-            if have >= mine and not self._ahead.get(store):
-                continue
-            slots = self._by_store[store]
-            out.extend(self._live[slots[n]] for n in sorted(slots) if have < n)
-        return out
+    def rejuvenate(self, slot: Slot, born: float) -> None:
+        """It is not as old as whoever brought it first had said."""
+        self._live[slot] = Held(self._live[slot].record, born)
 
-    def drop(self, slot: Slot) -> None:
-        """Forget a live record for good."""
-        held = self._live.pop(slot, None)
-        if held is not None:
-            self._by_store[StoreId(slot.origin, held.record.incarnation)].pop(held.record.seq, None)
+    def ends(self, origin: PeerId, vector: Mapping[LogId, Extent]) -> None:
+        """`origin` itself, in a sync with it, has given all that it has in these logs of its own, up to there."""
+        for log_id, extent in vector.items():
+            store = StoreId(log_id.origin, log_id.incarnation)
+            log = self._logs.get(log_id.job, {}).get(store)
+            # Not above what was seen: `seen.highest` then still tells what its origin has said with a signature.
+            if log is not None and origin == store.origin != self.own.origin and log.seen.n < log.seen.highest:
+                log.seen.settle(min(extent.n, log.seen.highest))
+                self._moved.add(log_id)
 
-    def _advance(self, store: StoreId, seq: int) -> None:
-        n = self._complete.setdefault(store, 0)
-        if store == self.own:
-            self._complete[store] = max(n, seq)
-        elif seq == n + 1:
-            self._settle(store, seq)
-        elif seq > n and len(self._ahead[store]) < MAX_AHEAD:
-            self._ahead[store].add(seq)
-
-    def _settle(self, store: StoreId, n: int) -> None:
-        n = max(n, self._complete.get(store, 0))
-        if n == 0:
-            return
-        ahead = self._ahead.pop(store, set())
-        while n + 1 in ahead:
-            n += 1
-        self._complete[store] = n
-        if left := {seq for seq in ahead if seq > n}:
-            self._ahead[store] = left
+    def _see(self, log_id: LogId, log: _Log, seq: int) -> None:
+        n = log.seen.n
+        log.seen.add(seq)
+        if log.seen.n != n or log_id.origin == self.own.origin:
+            self._moved.add(log_id)
 
     def _retract(self, origin: PeerId, incarnation: int) -> tuple[Slot, ...]:
-        gone = [
-            slot
-            for store, slots in self._by_store.items()
-            if store.origin == origin and store.incarnation < incarnation
-            for slot in slots.values()
-            if slot.kind in BOUND_TO_STORE
-        ]
+        gone: list[Slot] = []
+        for job in self.jobs:
+            stores = self._logs[job]
+            for store in [s for s in stores if s.origin == origin and s.incarnation < incarnation]:
+                gone += stores[store].slots.values()
+                self._moved.add(LogId(*store, job))
+                del stores[store]
+        for slot in gone:
+            del self._live[slot]
+        return tuple(sorted(gone))
+
+    # ---- what goes out -----------------------------------------------------------------------------------------------
+
+    def missing(self, theirs: Mapping[LogId, Extent], jobs: Iterable[JobId | None] = (None,)) -> Iterator[Held]:
+        """Live records of these logs that a peer lacks which has seen so much, each log's in the order of its numbers.
+
+        Merge nothing meanwhile.
+        """
+        for job in jobs:
+            stores = self._logs.get(job, {})
+            for store in sorted(stores):
+                have, slots = theirs.get(LogId(*store, job), Extent()), stores[store].slots
+                if slots and (have.runs or max(slots) > have.n):
+                    for seq in sorted(slots):
+                        if seq not in have:
+                            yield self._live[slots[seq]]
+
+    def moved(self) -> dict[LogId, int]:
+        """Logs whose n has changed since this was last asked; 0: the log is no more."""
+        out = {}
+        for log_id in self._moved:
+            log = self._logs.get(log_id.job, {}).get(StoreId(log_id.origin, log_id.incarnation))
+            if log is not None:
+                out[log_id] = log.seen.highest if log_id.origin == self.own.origin else log.seen.n
+            else:
+                floor = self._floors.get(log_id.origin, {}) if log_id.job is None else {}
+                out[log_id] = floor.get(log_id.incarnation, 0)
+        self._moved.clear()
+        return out
+
+    def not_written(self, logs: Iterable[LogId]) -> None:
+        """What `moved` told of could not be saved."""
+        self._moved.update(logs)
+
+    # ---- what is let go ----------------------------------------------------------------------------------------------
+
+    def drop(self, slot: Slot) -> None:
+        """Let go of a live record. Its number has been seen, so it does not come back."""
+        held = self._live.pop(slot, None)
+        if held is None:
+            return
+        r = held.record
+        self._logs[slot.job][StoreId(r.origin, r.incarnation)].slots.pop(r.seq, None)
+        if slot.kind == "job":
+            self._publishers[JobId(slot.key)].discard(slot.origin)
+            if not self._publishers[JobId(slot.key)]:
+                del self._publishers[JobId(slot.key)]
+        if slot.kind in LISTED:
+            listed = self._listed[slot.origin, slot.kind]
+            del listed[bisect_left(listed, (r.incarnation, r.seq, r.key))]
+
+    def drop_job(self, job: JobId) -> list[Slot]:
+        """Let go of a job's logs, and of what was seen of them. The slots that went."""
+        gone: list[Slot] = []
+        for store, log in self._logs.pop(job, {}).items():
+            gone += log.slots.values()
+            self._moved.add(LogId(*store, job))
+        for slot in gone:
+            del self._live[slot]
+        return sorted(gone)
+
+    def forget(self, origin: PeerId) -> list[Slot]:
+        """Let go of all that a peer said. Only what is newer than that brings it back."""
+        if origin == self.own.origin:
+            return []
+        floor = {s.incarnation: log.seen.highest for s, log in self._logs[None].items() if s.origin == origin}
+        gone = [slot for slot in self._live if slot.origin == origin]
         for slot in gone:
             self.drop(slot)
-        return tuple(sorted(gone))
+        if floor:
+            self._floors[origin] = floor
+            while len(self._floors) > MAX_FLOORS:
+                oldest = next(iter(self._floors))
+                self._moved.update(LogId(oldest, incarnation) for incarnation in self._floors.pop(oldest))
+        self._remove(origin)
+        return sorted(gone)
+
+    def welcome(self, origin: PeerId) -> None:
+        """A forgotten peer is here in person: whatever it says counts again."""
+        self._moved.update(LogId(origin, incarnation) for incarnation in self._floors.pop(origin, {}))
+
+    def tidy(self) -> None:
+        """Let go of the numbers of older stores that hold nothing any more."""
+        for store in [
+            s for s, log in self._logs[None].items() if not log.slots and s.incarnation < self.newest(s.origin)
+        ]:
+            del self._logs[None][store]
+            self._moved.add(LogId(*store))
+
+    def _remove(self, origin: PeerId) -> None:
+        for job, stores in self._logs.items():
+            for store in [s for s in stores if s.origin == origin]:
+                del stores[store]
+                self._moved.add(LogId(*store, job))
+        self._newest.pop(origin, None)
+        for kind in LISTED:
+            self._listed.pop((origin, kind), None)
+
+    def _is_forgotten(self, record: Record, job: JobId | None) -> bool:
+        floor = self._floors.get(record.origin)
+        if floor is None:
+            return False
+        newest = max(floor)
+        if job is not None or (record.incarnation, record.seq) <= (newest, floor[newest]):
+            return True
+        self.welcome(record.origin)
+        return False

@@ -24,6 +24,7 @@ from meshinfer.schedule.lease import RENEW
 SAY_OUTCOMES = 0.25
 SAY_CLAIM = 1.0
 SAY_MANIFEST = 1.0
+SAY_TAKEN = 0.25
 """Seconds between records of a kind for one job: progress is for people, and gossip carries 5 messages a second."""
 
 MAX_BODY = 40 * 1024

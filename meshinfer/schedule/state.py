@@ -89,6 +89,11 @@ class ScheduleState:
             case st.StoreLost(origin, jobs):
                 for job_id in sorted(jobs & self.jobs.keys()):
                     self._forget(self.jobs[job_id], origin)
+            case st.JobForgotten(job_id):
+                self._forget_job(job_id, now, out)
+            case st.PeerForgotten(peer):
+                self.peers.pop(peer, None)
+                self.sources.pop(peer, None)
             case st.Connected(peer):
                 if self.presence.up(peer, now):
                     work.reconsider_all()
@@ -250,8 +255,20 @@ class ScheduleState:
         job.waiting |= pending.difference(job.ready)
         self._worklist.reconsider(job)
 
+    def _forget_job(self, job_id: JobId, now: float, out: list[st.Effect]) -> None:
+        self.cancels.pop(job_id, None)
+        self._early.take(job_id)
+        if (job := self.jobs.get(job_id)) is not None:
+            self._worklist.forget(job, now, out)
+            if job.work:
+                self._alike[job.work].remove(job)
+                if not self._alike[job.work]:
+                    del self._alike[job.work]
+            del self.jobs[job_id]
+
     def _job(self, origin: PeerId, order: JobOrder, born: float, now: float, out: list[st.Effect]) -> None:
-        if order.id in self.jobs:
+        if (known := self.jobs.get(order.id)) is not None:
+            known.born = max(known.born, born)  # it is younger than was said at first
             return
         late = now > born + PROMPT or self.presence.newest + MEETING > born
         job = self.jobs[order.id] = JobState(read_order(order, origin), born, now, late)
@@ -300,7 +317,10 @@ class ScheduleState:
                 self._owe_manifest(job, now)
 
     def _match(self, job: JobState, contents: Iterable[ContentId], now: float) -> None:
+        had_part = bool(job.mine)
         if job.is_open(now) and self.declines(job.info) is None and match(job, contents, self.holdings, self.me):
+            if not had_part and now > job.heard:  # of no concern so far: what others did comes only now
+                job.heard, job.late = now, True
             self._owe_manifest(job, now)
             self._owe_renewal(job, now)
 

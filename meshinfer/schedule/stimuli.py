@@ -32,6 +32,18 @@ class StoreLost(Struct, frozen=True):
     jobs: frozenset[JobId]
 
 
+class JobForgotten(Struct, frozen=True):
+    """A job is over for so long that nothing is kept of it, not even that it was."""
+
+    job: JobId
+
+
+class PeerForgotten(Struct, frozen=True):
+    """Nothing is kept of this peer. What it published and did follows on its own."""
+
+    peer: PeerId
+
+
 class Connected(Struct, frozen=True):
     peer: PeerId
 
@@ -111,6 +123,8 @@ class Tick(Struct, frozen=True):
 Stimulus = (
     Heard
     | StoreLost
+    | JobForgotten
+    | PeerForgotten
     | Connected
     | Disconnected
     | CatalogChanged

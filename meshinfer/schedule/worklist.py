@@ -126,6 +126,8 @@ class Worklist:
         self._load += WEIGHT[mine.entry.kind]
         job.began = now if job.began is None else job.began
         self.owe_claim(job, now)
+        if epoch:  # whoever had it must hear of it soon, or both go on with it
+            job.claim_due = max(now, job.claim_said + reports.SAY_TAKEN)
         out.append(st.Start(job.id, mine.task, mine.entry, mine.first, mine.stop))
 
     def _leave(self, job: JobState, mine: Mine, choice: Choice, now: float) -> None:
@@ -184,6 +186,13 @@ class Worklist:
         job.ready.clear()
         job.waiting.clear()
         self._look_at.pop(job.id, None)
+
+    def forget(self, job: JobState, now: float, out: list[st.Effect]) -> None:
+        """The job is no more."""
+        self.cancel(job, now, out)
+        self.active.pop(job.id, None)
+        for key in [key for key in self._watched if key[0] == job.id]:
+            del self._watched[key]
 
     def _job_of(self, task: TaskId) -> JobState | None:
         job_id = self.running.get(task)

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING
 from meshinfer.model.catalog import SourceSummary
 from meshinfer.model.facts import MAX_EPOCH, Claim, Fact, Outcome, Outcomes, PeerFact, Running
 from meshinfer.model.ids import JobId, TaskId
+from meshinfer.schedule.log import job_of
 from meshinfer.sim.books import MESH
 from meshinfer.sim.scenario import Attack
 from meshinfer.wire.codec import encode
-from meshinfer.wire.messages import Aged, Announcement, Complete, Have, Page, Upto
-from meshinfer.wire.records import MAX_RECORD, seal
+from meshinfer.wire.messages import Aged, Announcement, Complete, Have, OfJob, Page, Upto
+from meshinfer.wire.records import MAX_RECORD, address_of, seal
 
 if TYPE_CHECKING:
     from meshinfer.sim.peer import Peer
@@ -26,6 +27,9 @@ FLOOD = 1200
 
 HOARD = 100
 """New records at once, each in a slot of its own."""
+
+FAR_AHEAD = 1000
+"""Numbers beyond those that were given."""
 
 FAR = 2**41
 """Milliseconds: about 70 years."""
@@ -60,7 +64,9 @@ class Attacker:
         store = self.peer.store
         assert store is not None
         keys = self.peer.keys
-        seq = store.next_seq(1) if seq is None else seq
+        if seq is None:
+            log = job_of(*address_of(fact))
+            seq = store.take_seqs({log: 1})[log]
         who = next((p.id for p in self.others if p.id == origin), keys.peer)
         incarnation = store.incarnation + ahead
         return seal(fact, mesh=mesh, origin=who, incarnation=incarnation, seq=seq, sign=keys.sign).sealed
@@ -135,7 +141,7 @@ def jump(a: Attacker) -> None:
 def fork(a: Attacker) -> None:
     """Two records under one number, to two halves of the mesh."""
     assert a.peer.store is not None
-    seq = a.peer.store.next_seq(1)
+    seq = a.peer.store.take_seqs({None: 1})[None]
     for _ in range(2):
         a.tell(a.sealed(a.fact(), seq=seq))
 
@@ -162,9 +168,15 @@ def unknown(a: Attacker) -> None:
 
 
 def vector(a: Attacker) -> None:
-    """That a neighbour holds everything of everybody."""
-    lie = [Upto(p.id, p.store.incarnation, p.store.seq + 1000) for p in a.others if p.store]
-    a.sync(encode(Complete(tuple(lie))))
+    """That it has seen all of everybody's logs, and more than there is; and that all jobs are to be kept for it."""
+
+    def lie(job: JobId | None) -> tuple[Upto, ...]:
+        stores = [(p.id, p.store) for p in (*a.others, a.peer) if p.store]
+        tops = [(peer, store, store.seqs[job] + FAR_AHEAD) for peer, store in stores]
+        return tuple(Upto(peer, store.incarnation, n, (n + 2, n + FAR_AHEAD)) for peer, store, n in tops)
+
+    jobs = tuple(OfJob(job, lie(job), relay=True) for job in sorted(a.peer.state.jobs))
+    a.sync(encode(Complete(lie(None), jobs)))
 
 
 def flood(a: Attacker) -> None:

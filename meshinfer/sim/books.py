@@ -6,20 +6,23 @@ A record of our own: number taken, sealed, saved, believed, told. Others': belie
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
 from typing import Protocol
 
 from meshinfer.errors import ProtocolError
 from meshinfer.model.facts import Fact
-from meshinfer.model.ids import JobId
+from meshinfer.model.ids import JobId, PeerId
+from meshinfer.model.logs import LogId
 from meshinfer.model.record import Record
-from meshinfer.schedule.log import Fate, RecordLog, Slot, StoreId
-from meshinfer.schedule.stimuli import Heard, Stimulus, StoreLost
+from meshinfer.schedule.keeping import Keeping, Refusal, Taken
+from meshinfer.schedule.log import Fate, RecordLog, Slot, StoreId, job_of
+from meshinfer.schedule.stimuli import Stimulus
 from meshinfer.sim.identity import Keys
 from meshinfer.sim.store import Kept, Store
 from meshinfer.wire.codec import encode
-from meshinfer.wire.messages import MAX_ANNOUNCEMENT, Aged, Announcement, Vector
-from meshinfer.wire.records import seal, unseal
+from meshinfer.wire.messages import MAX_ANNOUNCEMENT, Aged, Announcement
+from meshinfer.wire.records import address_of, seal, unseal
+from meshinfer.wire.vectors import View
 
 MESH = "sim"
 WRITE_EVERY = 0.05
@@ -67,6 +70,17 @@ class Host(Protocol):
     def push_soon(self) -> None:
         """Something was stated that people wait for."""
 
+    def joined(self) -> None:
+        """This peer has come to take part in a job."""
+
+    def stated(self, records: list[Record]) -> None:
+        """These are our own, and new."""
+
+    def takes_part(self, job: JobId) -> bool:
+        """Whether the schedule has a part in this job."""
+
+    def connections(self) -> frozenset[PeerId]: ...
+
 
 class Books:
     """The log with its store and its voice. One a life."""
@@ -75,11 +89,11 @@ class Books:
         self._host, self._keys, self._store, self._unseal = host, keys, store, unsealer
         self.own = StoreId(keys.peer, store.incarnation)
         self.log = RecordLog(self.own)
+        self.keeping = Keeping(self.log, host.takes_part)
         self.rejected: Counter[str] = Counter()
         self._to_state: deque[Fact] = deque()
         self._unwritten: list[Kept] = []
         self._gone: list[Slot] = []
-        self._moved = False
         self._to_announce: deque[Record] = deque()
         self._flush_at: float | None = None
         self._writing = False
@@ -92,46 +106,94 @@ class Books:
 
     def load(self) -> None:
         order = {"peer": 0, "source": 1, "cancel": 2, "job": 3}
-        kept = self._store.records.values()
-        for record, heard in sorted(
-            kept, key=lambda k: (order.get(k.record.kind, 9), k.record.origin, k.record.incarnation, k.record.seq)
-        ):
-            age = max(0.0, self._host.wall() - heard)
-            self._believe(self._unseal(record.sealed), self._host.clock() - age, stored=True)
+        me, now = self.own.origin, self._host.clock()
         self.log.restore(self._store.vector)
+        self.keeping.given = dict(self._store.seqs)
+        kept = sorted(
+            self._store.records.values(),
+            key=lambda k: (order.get(k.record.kind, 9), k.record.origin != me, k.record.origin, k.record.seq),
+        )
+        for record, heard in kept:
+            job = job_of(record.kind, record.key)
+            if job is None or record.origin == me or self.keeping.keeps(job, now):
+                born = now - max(0.0, self._host.wall() - heard)
+                self._apply(self.keeping.offer(self._unseal(record.sealed), born, now, stored=True))
+            else:
+                self._gone.append(Slot(record.origin, record.kind, record.key))
+        self._apply(self.keeping.restored(now))
+        self._tell_joined()
 
     def state(self, fact: Fact) -> None:
         self._to_state.append(fact)
+        if (job := job_of(*address_of(fact))) is not None:
+            self.keeping.begin(job, self._host.clock())
+            self._tell_joined()
         self._flush_in(0.0)
 
-    def hear(self, sealed: bytes, age: float) -> None:
-        """Raises ProtocolError for a record that is not genuine."""
-        self._believe(self._unseal(sealed), self._host.clock() - age)
+    def hear(self, sealed: bytes, age: float, by: PeerId | None = None) -> Record | None:
+        """Returned if it was news. Raises ProtocolError for a record that is not genuine."""
+        record, now = self._unseal(sealed), self._host.clock()
+        return record if self._believe(record, now - age, now, by) else None
 
-    def complete_to(self, vector: Vector) -> None:
-        self.log.complete_to((u.origin, u.incarnation, u.n) for u in vector)
-        self._moved = True
+    def _believe(self, record: Record, born: float, now: float, by: PeerId | None) -> bool:
+        taken = self.keeping.hear(record, born, now, wall=self._host.wall(), by=by)
+        if taken.fate is Fate.FORKED or (isinstance(taken.fate, Refusal) and taken.fate is not Refusal.NOT_KEPT):
+            self.rejected[taken.fate.value] += 1
+        if taken.fate is Fate.NEW:
+            self._unwritten.append(Kept(record, self._host.wall() - (now - born)))
+            self._flush_in(WRITE_EVERY)
+        self._apply(taken)
+        self._tell_joined()
+        return taken.fate is Fate.NEW
+
+    def _apply(self, taken: Taken) -> None:
+        if taken.gone:
+            self._gone.extend(taken.gone)
+            self._flush_in(WRITE_EVERY)
+        for stimulus in taken.stimuli:
+            self._host.feed(stimulus)
+
+    # ---- who keeps what ----------------------------------------------------------------------------------------------
+
+    def _tell_joined(self) -> None:
+        if self.keeping.begun:
+            self._host.joined()
+
+    def take_joined(self) -> list[JobId]:
+        """Jobs in which this peer has come to take part. What was heard of them before counts now."""
+        jobs, self.keeping.begun = self.keeping.begun, []
+        for job in jobs:
+            for early in self.keeping.overheard.take(job):
+                self._believe(early.record, early.born, self._host.clock(), None)
+        return jobs
+
+    def relay(self, jobs: Iterable[JobId]) -> None:
+        self.keeping.relay(jobs, self._host.clock())
+        self._tell_joined()
+
+    def named(self) -> list[JobId]:
+        return self.keeping.named(self._host.clock())
+
+    def view(self, jobs: Iterable[JobId], by: PeerId) -> View:
+        named = list(jobs)
+        return View(self.log.seen_of(named), named, self.keeping.to_relay(named, by, self._host.connections()))
+
+    def lacking(self, theirs: View, peer: PeerId) -> list[Aged]:
+        """What a peer with this view lacks, ready to travel; and the last of its own records, by which it would know
+        that another speaks in its name."""
+        now = self._host.clock()
+        jobs = [None, *(job for job in theirs.jobs if job in self.keeping.kept)]
+        lacking = list(self.log.missing(theirs.logs, jobs))
+        if (last := self.log.last_of(peer)) is not None and last not in lacking:
+            lacking.append(last)
+        return [Aged(held.record.sealed, max(0.0, now - held.born)) for held in lacking]
+
+    def ends(self, peer: PeerId, theirs: View, asked: Collection[JobId]) -> None:
+        self.log.ends(peer, {log: e for log, e in theirs.logs.items() if log.job is None or log.job in asked})
         self._flush_in(WRITE_EVERY)
 
-    def aged(self, theirs: dict[StoreId, int]) -> list[Aged]:
-        now = self._host.clock()
-        return [Aged(held.record.sealed, max(0.0, now - held.born)) for held in self.log.missing(theirs)]
-
-    def _believe(self, record: Record, born: float, *, stored: bool = False) -> None:
-        fate, gone = self.log.offer(record, born)
-        if gone:
-            self._gone.extend(gone)
-            jobs = frozenset(JobId(slot.key.partition("/")[0]) for slot in gone)
-            self._host.feed(StoreLost(record.origin, jobs))
-        if fate is Fate.FORKED:
-            self.rejected["a record under a number that another has"] += 1
-        if fate is not Fate.NEW:
-            return
-        if not stored:
-            self._unwritten.append(Kept(record, self._host.wall() - (self._host.clock() - born)))
-            self._flush_in(WRITE_EVERY)
-        if record.fact is not None:
-            self._host.feed(Heard(record.origin, record.fact, born))
+    def tidy(self) -> None:
+        self._apply(self.keeping.expire(self._host.clock(), self._host.connections()))
 
     # ---- writing -----------------------------------------------------------------------------------------------------
 
@@ -150,41 +212,48 @@ class Books:
             return
         facts, others, gone = list(self._to_state), self._unwritten, self._gone
         self._to_state.clear()
-        self._unwritten, self._gone, self._moved, self._writing = [], [], False, True
-        vector = self.log.vector()
+        self._unwritten, self._gone, self._writing = [], [], True
+        vector = self.log.moved()
         self._host.point("about to write records")
         self._host.later(self._host.writing(), "written", lambda: self._written(facts, others, gone, vector))
 
-    def _written(self, facts: list[Fact], others: list[Kept], gone: list[Slot], vector: dict[StoreId, int]) -> None:
-        first = self._store.next_seq(len(facts)) if facts else 0
+    def _written(self, facts: list[Fact], others: list[Kept], gone: list[Slot], vector: dict[LogId, int]) -> None:
+        logs = [job_of(*address_of(fact)) for fact in facts]
+        seqs = self._store.take_seqs(Counter(logs))
         self._host.point("numbers taken, records not saved")
         me, incarnation = self.own
         records = []
-        for seq, fact in enumerate(facts, first):
+        for job, fact in zip(logs, facts, strict=True):
             try:
                 sign = self._keys.sign
-                records.append(seal(fact, mesh=MESH, origin=me, incarnation=incarnation, seq=seq, sign=sign))
+                records.append(seal(fact, mesh=MESH, origin=me, incarnation=incarnation, seq=seqs[job], sign=sign))
             except ProtocolError as e:  # too long to be a record
                 self.rejected[f"own record: {e}"] += 1
-        if records:
-            vector[self.own] = records[-1].seq
+            vector[LogId(me, incarnation, job)] = seqs[job]
+            seqs[job] += 1
         wall = self._host.wall()
+        # What came and went again before it was written is not written; what came anew is not removed.
+        others = [kept for kept in others if self._is_live(kept.record)]
+        gone = [slot for slot in gone if self.log.get(*slot) is None]
         self._store.save([*others, *(Kept(record, wall) for record in records)], gone, vector)
         self._host.point("records saved, not told")
         self._writing = False
         now = self._host.clock()
         for record in records:
-            self.log.offer(record, now)
+            self._apply(self.keeping.offer(record, now, now))
             self._to_announce.append(record)
-            if record.fact is not None:
-                self._host.feed(Heard(record.origin, record.fact, now))
             if record.kind in URGENT:
                 self._host.push_soon()
+        if records:
+            self._host.stated(records)
         self._announce()
         if self._to_state:
             self._flush_in(0.0)
-        elif self._unwritten or self._gone or self._moved:
+        elif self._unwritten or self._gone:
             self._flush_in(WRITE_EVERY)
+
+    def _is_live(self, record: Record) -> bool:
+        return self.log.get(record.origin, record.kind, record.key) is not None
 
     # ---- telling -----------------------------------------------------------------------------------------------------
 

@@ -17,8 +17,8 @@ from msgspec import Struct
 from meshinfer.sim.chance import Rng
 from meshinfer.sim.figures import Figures, quantile
 from meshinfer.sim.overlay import random_links
+from meshinfer.sim.push import EVERY
 from meshinfer.sim.scenario import Scenario
-from meshinfer.sim.sync import EVERY
 
 MESSAGES = 20
 """Whose way through the overlay is played."""

@@ -2,7 +2,7 @@
 
 I1 no task is lost while a holder lives · I2 at rest every peer names the same result · I3 done is monotone
 I4 nobody runs data that it doesn't hold · I5 what is private leaves no peer
-I6 peers that can talk come to know the same, in bounded time · I7 what a peer keeps is bounded
+I6 peers that can talk come to know the same, in bounded time · I7 what a peer keeps is bounded; what went stays away
 I8 without faults a task runs once, with faults once in a holder's life
 
 All of it among honest peers: of those that break the rules nothing is asked, nor of work whose data they hold too.
@@ -14,14 +14,15 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 
 from meshinfer.model.catalog import Entry
-from meshinfer.model.facts import KINDS
+from meshinfer.model.facts import BOUND_TO_JOB, KINDS
 from meshinfer.model.ids import ContentId, JobId, PeerId, TaskId, task_id
 from meshinfer.model.job import JobOrder
+from meshinfer.model.logs import LogId
 from meshinfer.model.record import Record
 from meshinfer.model.spans import cut
 from meshinfer.schedule import stimuli as st
 from meshinfer.schedule.job import JobState
-from meshinfer.schedule.log import BOUND_TO_STORE, Slot, StoreId
+from meshinfer.schedule.log import Slot
 from meshinfer.schedule.progress import progress
 from meshinfer.sim.chronicle import Chronicle, Violated
 from meshinfer.sim.peer import Peer
@@ -52,6 +53,8 @@ class Monitor:
         self._done: dict[tuple[int, int], set[Done]] = {}
         self._done_by: defaultdict[TaskId, set[PeerId]] = defaultdict(set)
         """Who has really done a task, whatever records say."""
+        self._forgotten: set[tuple[int, int, JobId]] = set()
+        """Jobs that a life let go of for good."""
         self._results = 0
         self._looks = 0
         self._published: dict[JobId, float] = {}
@@ -101,6 +104,8 @@ class Monitor:
     def handled(self, peer: Peer, stimulus: st.Stimulus) -> None:
         match stimulus:
             case st.Heard(_, JobOrder(id=job), _):
+                if (peer.index, peer.process.life, job) in self._forgotten:
+                    raise self._chronicle.broken("I7", f"{peer.process.name} had forgotten job {job}, and it is back")
                 if peer.since < (at := self._published.get(job, -1.0)):
                     self.spread.append(self._chronicle.now - at)
             case st.TaskReturned(task):  # it was not run after all, or will rightly be run again
@@ -116,6 +121,10 @@ class Monitor:
             case st.StoreLost(origin, jobs):
                 life = (peer.index, peer.process.life)
                 self._done[life] = {d for d in self._done.get(life, ()) if d[2] != origin or d[0] not in jobs}
+            case st.JobForgotten(job):
+                life = (peer.index, peer.process.life)
+                self._done[life] = {d for d in self._done.get(life, ()) if d[0] != job}
+                self._forgotten.add((*life, job))
         if peer.honest and len(self.peers) <= EVERY_STEP:
             self._check_peer(peer)
 
@@ -162,29 +171,26 @@ class Monitor:
             )
         self._done[life] = done
 
-    def _check_vector(self, peer: Peer, said: dict[StoreId, list[tuple[Slot, int]]]) -> None:
-        """What it claims to hold of another's store it holds, or something newer in its place."""
-        for store, n in peer.vector().items():
-            for slot, seq in said.get(store, ()):
-                if seq > n or slot.origin == peer.id:
+    def _check_vector(self, peer: Peer, said: dict[LogId, list[tuple[Slot, int]]]) -> None:
+        """What it claims to have seen of another's store it holds, or something newer in its place."""
+        log = peer.books.log
+        for log_id, extent in log.seen_of(log.jobs).items():
+            for slot, seq in said.get(log_id, ()):
+                if seq not in extent or slot.origin == peer.id:
                     continue
-                held = peer.books.log.get(*slot)
-                if held is None or _version(held.record) < (store.incarnation, seq):
-                    why = f"{peer.process.name} claims to hold {self._name(slot.origin)}'s records up to {n}"
-                    raise self._chronicle.broken("I6", f"{why}, and lacks {slot.kind} {slot.key} ({seq})")
+                held = log.get(*slot)
+                if held is None or _version(held.record) < (log_id.incarnation, seq):
+                    why = f"{peer.process.name} claims to have seen {self._name(slot.origin)}'s {seq}"
+                    raise self._chronicle.broken("I6", f"{why}, and lacks {slot.kind} {slot.key}")
 
-    def _said(self) -> dict[StoreId, list[tuple[Slot, int]]]:
-        """What each honest peer has stated and not replaced since, with its number."""
-        out: dict[StoreId, list[tuple[Slot, int]]] = {}
+    def _said(self) -> dict[LogId, list[tuple[Slot, int]]]:
+        """What each honest peer has stated and not replaced since, with its number, by log."""
+        out: defaultdict[LogId, list[tuple[Slot, int]]] = defaultdict(list)
         for peer in self.peers:
             if peer.honest and peer.store is not None:
-                own = StoreId(peer.id, peer.store.incarnation)
-                kept = (k.record for k in peer.store.records.values())
-                out[own] = [
-                    (Slot(r.origin, r.kind, r.key), r.seq)
-                    for r in kept
-                    if r.origin == peer.id and r.incarnation == own.incarnation
-                ]
+                for slot, (r, _) in peer.store.records.items():
+                    if r.origin == peer.id and r.incarnation == peer.store.incarnation:
+                        out[LogId(r.origin, r.incarnation, slot.job)].append((slot, r.seq))
         return out
 
     def _versions(self, peer: Peer) -> dict[Slot, Version]:
@@ -204,11 +210,18 @@ class Monitor:
 
     def known(self) -> dict[Slot, Version]:
         """The newest that any living peer holds in each slot, without what a lost store takes back."""
+        return self._newest({peer.id: peer.store.incarnation for peer in self.peers if peer.store and peer.honest})
+
+    def _told(self) -> dict[Slot, Version]:
+        """The same, by the stores that the living know of: of one that was made and lost in silence nobody does."""
+        alive = self.alive()
+        return self._newest({p.id: max(peer.books.log.newest(p.id) for peer in alive) for p in self.peers})
+
+    def _newest(self, stores: dict[PeerId, int]) -> dict[Slot, Version]:
         out: dict[Slot, Version] = {}
-        lives_in = {peer.id: peer.store.incarnation for peer in self.peers if peer.store and peer.honest}
         for peer in self.alive():
             for slot, version in self._versions(peer).items():
-                if slot.kind not in BOUND_TO_STORE or version[0] >= lives_in[slot.origin]:
+                if slot.kind not in BOUND_TO_JOB or version[0] >= stores[slot.origin]:
                     out[slot] = max(version, out.get(slot, version))
         return out
 
@@ -216,6 +229,7 @@ class Monitor:
         return all(
             (held := peer.books.log.get(*slot)) is not None and _version(held.record) >= version
             for slot, version in target.items()
+            if keeps(peer, slot)
         )
 
     def apart(self, target: dict[Slot, Version], since: float) -> Violated:
@@ -234,19 +248,22 @@ class Monitor:
         for peer in alive:
             if peer.working or peer.state.running or not peer.books.at_rest or peer.state.next_deadline() is not None:
                 return False
-        if not self._suspects() and len({len(peer.books.log) for peer in alive}) > 1:
-            return False
-        first, *others = map(self._versions, alive)
-        return all(other == first for other in others)
+        everything = self._told()
+        return not any(self._odd(peer, everything) for peer in alive)
+
+    def _odd(self, peer: Peer, everything: dict[Slot, Version]) -> list[tuple[Slot, Version]]:
+        """What it lacks of what it is to hold, and holds of what it is not."""
+        ought = {slot: version for slot, version in everything.items() if keeps(peer, slot)}
+        return sorted(self._versions(peer).items() ^ ought.items())
 
     def restless(self) -> Violated:
         """Why it does not come to rest, as far as can be told."""
         self.final()  # most likely something more telling is broken
-        first, *others = self.alive()
-        for other in others:
-            for slot in sorted(self._versions(first).items() ^ self._versions(other).items())[:1]:
-                pair = f"{first.process.name} and {other.process.name}"
-                return self._chronicle.broken("I6", f"{pair} do not come to hold the same {slot[0].kind} {slot[0].key}")
+        everything = self._told()
+        for peer in self.alive():
+            for slot, _ in self._odd(peer, everything)[:1]:
+                what = f"{self._name(slot.origin)}'s {slot.kind} {slot.key}"
+                return self._chronicle.broken("I6", f"{peer.process.name} does not come to hold the same {what}")
         return self._chronicle.broken("I6", "the mesh does not come to rest")
 
     def final(self) -> None:
@@ -311,10 +328,14 @@ class Monitor:
         }
         for peer in alive:
             job = peer.state.jobs[job_id]
+            if job_id not in peer.books.keeping.kept:
+                continue
             results: dict[TaskId, object] = {
                 task: job.canonical(task) for task in sorted(job.outcomes) if not suspects or task in certain
             }
             seen.append((peer, results, progress(peer.state, job, peer.clock()).stage))
+        if not seen:
+            return
         first, results, stage = seen[0]
         for peer, others, stage_there in seen[1:]:
             pair = f"{first.process.name} and {peer.process.name}"
@@ -354,6 +375,11 @@ class Monitor:
     @property
     def _quiet(self) -> bool:
         return bool(self.peers) and self.peers[0].around.scenario.is_quiet
+
+
+def keeps(peer: Peer, slot: Slot) -> bool:
+    """Whether it is to hold what is said there: all do but of jobs, which concern who takes part."""
+    return slot.job is None or slot.job in peer.books.keeping.kept
 
 
 def _tasks(job: JobState, peer: Peer) -> Iterator[tuple[Entry, TaskId]]:

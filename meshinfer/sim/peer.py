@@ -13,9 +13,9 @@ from typing import NamedTuple, Protocol
 from meshinfer.errors import ProtocolError
 from meshinfer.model.catalog import Entry, SourceSummary
 from meshinfer.model.facts import Fact, Outcome, PeerFact
-from meshinfer.model.ids import ContentId, ModelDigest, TaskId
+from meshinfer.model.ids import ContentId, JobId, ModelDigest, PeerId, TaskId
+from meshinfer.model.record import Record
 from meshinfer.schedule import stimuli as st
-from meshinfer.schedule.log import StoreId
 from meshinfer.schedule.sketch import sketch
 from meshinfer.schedule.state import ScheduleState
 from meshinfer.schedule.worklist import WEIGHT
@@ -24,30 +24,22 @@ from meshinfer.sim.books import Books, Unsealer
 from meshinfer.sim.chance import Rng
 from meshinfer.sim.chronicle import Chronicle
 from meshinfer.sim.gossip import Gossip
+from meshinfer.sim.handover import Handover
 from meshinfer.sim.identity import Keys, keys
 from meshinfer.sim.network import Network
+from meshinfer.sim.push import Push
 from meshinfer.sim.scenario import Scenario
 from meshinfer.sim.store import Row, Store
-from meshinfer.sim.sync import EVERY, MAX_PUSHED, PUSH_AFTER, Syncs
-from meshinfer.wire.codec import encode
-from meshinfer.wire.messages import (
-    Aged,
-    GiveWork,
-    Vector,
-    WantWork,
-    read_announcement,
-    read_give_work,
-    read_want_work,
-)
+from meshinfer.sim.sync import Syncs
+from meshinfer.wire.messages import read_announcement
 
 MODEL = ModelDigest("5" * 64)
 CLASSES = ("person",)
 SOURCE = "cam"
-ASK_PATIENCE = 2.0
-"""Seconds until a question for work counts as unanswered."""
-
 PIECES = 4
 """Parts in which a running task's progress becomes durable."""
+
+TIDY_EVERY = 20.0
 
 EPOCH = 1_800_000_000.0
 """Unix seconds at virtual time 0."""
@@ -138,18 +130,14 @@ class Peer:
         self.state = ScheduleState(self.id, window=WEIGHT["video"] * rng.choice(self.around.scenario.window))
         self.books = Books(self, self.keys, self.store, self.around.unsealer)
         self.books.rejected = self.rejected  # of all lives
-        self.syncs = Syncs(self, self.index)
         self.neighbours: set[int] = set()
+        self.syncs = Syncs(self, self.books, self.index, rng)
+        self.push = Push(self, self.books, self.syncs, rng)
+        self.handover = Handover(self, self.index)
         self.working: dict[TaskId, int] = {}
         """Runs of this life, by task: a number that tells one from the next."""
         self._runs = 0
         self._wake: float | None = None
-        self._pushing = False
-        self._streams = 0
-        self._wanted: dict[int, st.AskWork] = {}
-        """Questions for work that were not answered yet, by stream."""
-        self._tickets: list[tuple[int, int]] = []
-        """(peer, stream) of questions for work that came in."""
         self.found: tuple[Entry, ...] = ()
         """What the schedule knows of."""
         self._scanned = False
@@ -157,7 +145,7 @@ class Peer:
         self.books.load()
         self.later(rng.uniform(0.0, 0.3), "scan", self._scan)
         self._state_again(self.fact, "peer", "")
-        self.later(rng.uniform(0, EVERY), "sync", self._sync_now_and_then)
+        self.later(TIDY_EVERY, "tidy", self._tidy)
 
     def _scan(self) -> None:
         """Look at the footage, a few files at a time."""
@@ -204,17 +192,33 @@ class Peer:
         self.around.watch.leaves(self, data)
         self.around.gossip.publish(self.index, data)
 
-    def vector(self) -> dict[StoreId, int]:
-        return self.books.log.vector()
+    def takes_part(self, job: JobId) -> bool:
+        return self.state.takes_part(job)
 
-    def aged(self, theirs: dict[StoreId, int]) -> list[Aged]:
-        return self.books.aged(theirs)
+    def id_of(self, other: int) -> PeerId:
+        return self.around.network.ends[other].id
 
-    def hear(self, sealed: bytes, age: float) -> None:
-        self.books.hear(sealed, age)
+    def connections(self) -> frozenset[PeerId]:
+        return frozenset(map(self.id_of, self.neighbours))
 
-    def complete_to(self, vector: Vector) -> None:
-        self.books.complete_to(vector)
+    def joined(self) -> None:
+        self.push.joined()
+
+    def stated(self, records: list[Record]) -> None:
+        self.push.stated(records)
+
+    def news(self) -> None:
+        self.push.news()
+
+    def push_soon(self) -> None:
+        self.push.urgent()
+
+    def note(self, what: str, task: TaskId) -> None:
+        self.around.chronicle.note(self.process.name, what, task)
+
+    def _tidy(self) -> None:
+        self.books.tidy()
+        self.later(TIDY_EVERY, "tidy", self._tidy)
 
     def send(self, other: int, stream: int, data: bytes) -> None:
         self.around.watch.leaves(self, data)
@@ -224,72 +228,30 @@ class Peer:
 
     def connected(self, other: int) -> None:
         self.neighbours.add(other)
-        self.feed(st.Connected(self.around.network.ends[other].id))
+        self.feed(st.Connected(self.id_of(other)))
         if self.index < other:  # both sides know of the connection: one of them asks
             self.syncs.start(other)
 
     def disconnected(self, other: int) -> None:
         self.neighbours.discard(other)
         self.syncs.broken(other)
-        self.feed(st.Disconnected(self.around.network.ends[other].id))
+        self.feed(st.Disconnected(self.id_of(other)))
 
     def gossip(self, data: bytes) -> None:
         try:
             for sealed in _announced(data):
-                self.hear(sealed, 0.0)
+                self.books.hear(sealed, 0.0)
         except ProtocolError as e:
             self.books.rejected[str(e)] += 1
 
     def frame(self, other: int, stream: int, data: bytes) -> None:
         try:
             if stream < 0:
-                self._about_work(other, stream, data)
+                self.handover.frame(other, stream, data)
             else:
                 self.syncs.frame(other, stream, data)
         except ProtocolError as e:
             self.books.rejected[str(e)] += 1
-
-    # ---- handing over work -------------------------------------------------------------------------------------------
-
-    def _ask_for_work(self, question: st.AskWork) -> None:
-        self._streams += 1
-        stream = -2 * self._streams - (self.index % 2)
-        self._wanted[stream] = question
-        for other in self.neighbours:
-            if keys(other + 1).peer == question.peer:
-                self.send(other, stream, encode(WantWork(question.job, question.most)))
-        self.later(ASK_PATIENCE, "no answer", lambda: self._granted(stream, ()))
-
-    def _granted(self, stream: int, tasks: tuple[bytes, ...]) -> None:
-        if (question := self._wanted.pop(stream, None)) is not None:
-            named = tuple(TaskId(task.hex()) for task in tasks)
-            self.feed(st.WorkGranted(question.peer, question.job, named))
-
-    def _about_work(self, other: int, stream: int, data: bytes) -> None:
-        asked = self._wanted.get(stream)
-        if asked is not None and keys(other + 1).peer == asked.peer:
-            self._granted(stream, read_give_work(data).tasks)
-        else:
-            wanted = read_want_work(data)
-            self._tickets.append((other, stream))
-            ticket = len(self._tickets) - 1
-            self.feed(st.WorkAsked(keys(other + 1).peer, wanted.job, wanted.most, ticket))
-
-    def _sync_now_and_then(self) -> None:
-        if idle := sorted(self.neighbours - self.syncs.under_way):
-            self.syncs.start(self.around.rng.choice(idle))
-        self.later(EVERY * self.around.rng.uniform(0.8, 1.2), "sync", self._sync_now_and_then)
-
-    def push_soon(self) -> None:
-        if not self._pushing:
-            self._pushing = True
-            self.later(PUSH_AFTER, "push", self._push)
-
-    def _push(self) -> None:
-        self._pushing = False
-        peers = sorted(self.neighbours)
-        for other in self.around.rng.sample(peers, min(MAX_PUSHED, len(peers))):
-            self.syncs.start(other)
 
     # ---- the schedule ------------------------------------------------------------------------------------------------
 
@@ -304,24 +266,19 @@ class Peer:
                     self._runs += 1
                     self.working[task] = self._runs
                     self.later(self.writing(), "begin", partial(self._begin, task, entry, self._runs))
-                    self.around.chronicle.note(self.process.name, f"starts {entry.name} from frame {first}", task)
+                    self.note(f"starts {entry.name} from frame {first}", task)
                 case st.Stop(_, tasks):
                     for task in tasks:
                         self.working.pop(task, None)
                         self.around.watch.lets_go(self, task)
-                        self.around.chronicle.note(self.process.name, "stops", task)
+                        self.note("stops", task)
                 case st.Yield(_, tasks):
                     for task in tasks:
                         self.working.pop(task, None)
                         self.around.watch.lets_go(self, task)
-                        self.around.chronicle.note(self.process.name, "lets go", task)
-                case st.AskWork() as question:
-                    self._ask_for_work(question)
-                case st.Grant(ticket, _, tasks):
-                    other, stream = self._tickets[ticket]
-                    for task in tasks:
-                        self.around.chronicle.note(self.process.name, f"hands it over to p{other}", task)
-                    self.send(other, stream, encode(GiveWork(tuple(map(bytes.fromhex, tasks)))))
+                        self.note("lets go", task)
+                case st.AskWork() | st.Grant():
+                    self.handover.perform(effect)
         self.around.watch.handled(self, stimulus)
         deadline = self.state.next_deadline()
         if deadline is not None and deadline != self._wake:
@@ -363,9 +320,7 @@ class Peer:
             )
             return
         self.around.watch.begins(self, task)
-        self.around.chronicle.note(
-            self.process.name, f"begins, attempt {row.attempts}, {row.analysed} pieces done", task
-        )
+        self.note(f"begins, attempt {row.attempts}, {row.analysed} pieces done", task)
         self.point("work begun")
         piece = self.slowness * self.around.rng.uniform(*self.around.scenario.work) / PIECES
         self.later(piece, "work", lambda: self._work(task, entry, run, piece))
@@ -396,7 +351,7 @@ class Peer:
 
     def _end(self, task: TaskId, outcome: Outcome) -> None:
         del self.working[task]
-        self.around.chronicle.note(self.process.name, "done" if outcome.done else f"failed: {outcome.error}", task)
+        self.note("done" if outcome.done else f"failed: {outcome.error}", task)
         self.feed(st.TaskEnded(task, outcome))
 
     # ---- what befalls it ---------------------------------------------------------------------------------------------

@@ -170,7 +170,7 @@ class Database:
             raise damaged(self.path, "its incarnation is missing")
         self.incarnation = int(row[0])
         if self.incarnation < used:
-            self.incarnation = self.renew_incarnation()
+            self.renew_incarnation()
             text = f"the store {self.path.name} is older than another that this peer had: it goes on as a new one"
             self.notices = (f"{text}; what it finished counts, and what it said is said anew",)
         else:
@@ -180,14 +180,13 @@ class Database:
     def renew_incarnation(self, at_least: int = 0) -> int:
         """Gives the store an incarnation that is higher than any that it or this home had, and not under `at_least`:
         for when the mesh knows a later store of this peer. On the disk when it returns.
-
-        It counts from the next opening on: what runs now has the old one in its cursors and records.
         """
         used = max(self.incarnation, incarnation.highest_used(self.path.parent), at_least - 1)
         new = incarnation.next_after(used, self.wall())
         self._note_incarnation(new)
         with self.transaction(durable=True) as t:
             t.execute("INSERT OR REPLACE INTO meta VALUES ('incarnation', ?)", (str(new),))
+        self.incarnation = new
         return new
 
     def _note_incarnation(self, used: int) -> None:

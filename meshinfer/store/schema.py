@@ -15,7 +15,7 @@ _TASK_ROWS: Final = """CREATE VIEW task_rows AS SELECT
 
 SCHEMA: Final = (
     "CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
-    # Numbers that only grow: `seq` of own records, `event` of own events.
+    # Numbers that only grow: `seq` of own records, `seq/<job>` of those in a job's log, `event` of own events.
     "CREATE TABLE counters (name TEXT PRIMARY KEY, n INTEGER NOT NULL) WITHOUT ROWID",
     "INSERT INTO counters VALUES ('seq', 0), ('event', 0)",
     # Live records only: a newer one with the same key replaces the older.
@@ -23,9 +23,10 @@ SCHEMA: Final = (
         origin TEXT NOT NULL, incarnation INTEGER NOT NULL, seq INTEGER NOT NULL,
         kind TEXT NOT NULL, key TEXT NOT NULL, data BLOB NOT NULL, heard REAL NOT NULL,
         PRIMARY KEY (origin, kind, key))""",
+    # How far each log was seen without a gap; `job` is empty for the log that all keep.
     """CREATE TABLE vectors (
-        origin TEXT NOT NULL, incarnation INTEGER NOT NULL, n INTEGER NOT NULL,
-        PRIMARY KEY (origin, incarnation)) WITHOUT ROWID""",
+        origin TEXT NOT NULL, incarnation INTEGER NOT NULL, job TEXT NOT NULL, n INTEGER NOT NULL,
+        PRIMARY KEY (origin, incarnation, job)) WITHOUT ROWID""",
     """CREATE TABLE tasks (
         id INTEGER PRIMARY KEY, task TEXT NOT NULL UNIQUE, job TEXT NOT NULL, content TEXT NOT NULL,
         source TEXT NOT NULL, entry TEXT NOT NULL, kind TEXT NOT NULL, state TEXT NOT NULL,
@@ -58,15 +59,22 @@ SCHEMA: Final = (
 )
 
 STEPS: Final = {
-    # Tasks were whole files, attempts all starts. What was unfinished stays as it was: its task is no part of any job
-    # as jobs are cut now.
     1: (
+        # Tasks were whole files, attempts all starts. What was unfinished stays as it was: its task is no part of any
+        # job as jobs are cut now.
         "ALTER TABLE tasks ADD COLUMN first INTEGER NOT NULL DEFAULT 0",
         "ALTER TABLE tasks ADD COLUMN stop INTEGER",
         "ALTER TABLE tasks ADD COLUMN notice TEXT NOT NULL DEFAULT ''",
         "UPDATE tasks SET attempts = 0",
         "DROP VIEW task_rows",
         _TASK_ROWS,
+        # Each job has a log. Their numbers go on above what the one log had given; what was seen comes with a sync.
+        "ALTER TABLE vectors RENAME TO vectors_1",
+        next(statement for statement in SCHEMA if "CREATE TABLE vectors" in statement),
+        "INSERT INTO vectors SELECT origin, incarnation, '', n FROM vectors_1",
+        "DROP TABLE vectors_1",
+        """INSERT INTO counters SELECT 'seq/' || substr(key, 1, 16), max(seq) FROM records
+            WHERE kind IN ('manifest', 'claim', 'result') GROUP BY substr(key, 1, 16)""",
     ),
 }
 """Version -> the statements that lead from it to the next one."""

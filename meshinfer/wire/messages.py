@@ -29,7 +29,13 @@ PAGE_TARGET = 96 * 1024
 """Bytes after which a sender ends a page; one more item of the largest kind still fits `MAX_PAGE`."""
 
 MAX_VECTOR = 3000
-"""Stores that one vector names. Each peer has one, and one more for each store it lost."""
+"""Logs that one part of a vector names."""
+
+MAX_RUNS = 2048
+"""Numbers by which a vector tells what it has of one log beyond its n."""
+
+MAX_JOBS = 1000
+"""Jobs that one part of a vector names."""
 
 MAX_LINKS = 512
 """Connections that one peer tells of, the first by their ids."""
@@ -61,20 +67,33 @@ class Aged(Struct, frozen=True, array_like=True):
 
 
 class Upto(Struct, frozen=True, array_like=True):
-    """I hold every live record of this store up to n."""
+    """I have seen all of this log up to n, and beyond it these runs: first and last of each, ascending."""
 
     origin: Peer
     incarnation: Incarnation
     n: Count
+    runs: Annotated[tuple[Count, ...], Meta(max_length=MAX_RUNS)] = ()
 
 
 Vector = Annotated[tuple[Upto, ...], Meta(max_length=MAX_VECTOR)]
 
 
-class Have(Struct, frozen=True, tag="have"):
-    """Opens a sync: what the sender holds."""
+class OfJob(Struct, frozen=True, array_like=True):
+    """I keep the logs of this job, and have seen so much of them."""
+
+    job: Job
+    vector: Vector = ()
+    relay: bool = False
+    """Keep them too for a while: I am not connected to the publisher, and you may be."""
+
+
+class Have(Struct, frozen=True, omit_defaults=True, tag="have"):
+    """Opens a sync: what the sender has seen."""
 
     vector: Vector
+    jobs: Annotated[tuple[OfJob, ...], Meta(max_length=MAX_JOBS)] = ()
+    more: bool = False
+    """Another part follows."""
 
 
 class Page(Struct, frozen=True, tag="page"):
@@ -83,10 +102,12 @@ class Page(Struct, frozen=True, tag="page"):
     records: Annotated[tuple[Aged, ...], Meta(max_length=2000)]
 
 
-class Complete(Struct, frozen=True, tag="complete"):
-    """Ends a side's pages: with them the receiver holds everything up to this vector."""
+class Complete(Struct, frozen=True, omit_defaults=True, tag="complete"):
+    """Ends a side's pages: what it has seen."""
 
     vector: Vector
+    jobs: Annotated[tuple[OfJob, ...], Meta(max_length=MAX_JOBS)] = ()
+    more: bool = False
 
 
 SyncMessage = Have | Page | Complete
@@ -201,7 +222,7 @@ class Checkup(Struct, frozen=True):
 
 
 class Lacking(Struct, frozen=True, array_like=True):
-    """I am complete up to n of this store: so many live records that the asker, by its vector, has not."""
+    """So many live records of this store that the asker, by its vector, has not; n is the first of them."""
 
     origin: Peer
     incarnation: Incarnation

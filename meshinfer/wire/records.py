@@ -11,6 +11,7 @@ claim a record that a newer neighbour then never gets from us.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Annotated
@@ -22,7 +23,7 @@ from nacl.signing import VerifyKey
 
 from meshinfer.errors import DecodeError, ProtocolError, UnsupportedVersion
 from meshinfer.model.catalog import SourceSummary
-from meshinfer.model.facts import KINDS, Cancel, Claim, Fact, Manifest, Outcomes, PeerFact
+from meshinfer.model.facts import BOUND_TO_JOB, KINDS, Cancel, Claim, Fact, Manifest, Outcomes, PeerFact
 from meshinfer.model.ids import Peer, PeerId
 from meshinfer.model.job import JobOrder
 from meshinfer.model.record import Record
@@ -35,6 +36,7 @@ DOMAIN = b"meshinfer record 1\0"
 MAX_RECORD = 48 * 1024
 """Bytes of a sealed record: fits one gossip message with room for its frame."""
 
+_JOB_KEY = re.compile(r"[0-9a-f]{16}(/|\Z)")
 _ED25519_PREFIX = bytes.fromhex("002408011220")
 
 
@@ -93,11 +95,16 @@ def key_of(fact: Fact) -> str:
     raise TypeError(f"no record is made of {type(fact).__name__}")
 
 
+def address_of(fact: Fact) -> tuple[str, str]:
+    """The kind and the key of its record."""
+    return _kind_of[type(fact)], key_of(fact)
+
+
 def seal(
     fact: Fact, *, mesh: str, origin: PeerId, incarnation: int, seq: int, sign: Callable[[bytes], bytes]
 ) -> Record:
     """Make a record of our own. `sign` returns the 64 bytes of an ed25519 signature."""
-    kind, key = _kind_of[type(fact)], key_of(fact)
+    kind, key = address_of(fact)
     payload = encode(Payload(mesh, kind, origin, incarnation, seq, key, encode(fact)))
     sealed = encode(Sealed(VERSION, payload, sign(DOMAIN + payload)))
     if len(sealed) > MAX_RECORD:
@@ -122,6 +129,8 @@ def unseal(data: bytes, *, mesh: str) -> Record:
     fact = _understood(p.kind, p.body)
     if fact is not None and key_of(fact) != p.key:
         raise ProtocolError(f"a {p.kind} record under the wrong key")
+    if p.kind in BOUND_TO_JOB and not _JOB_KEY.match(p.key):
+        raise ProtocolError(f"a {p.kind} record whose key names no job")
     if isinstance(fact, JobOrder) and not fact.is_genuine:
         raise ProtocolError("a job whose id is not the hash of its spec")
     return Record(p.kind, p.origin, p.incarnation, p.seq, p.key, fact, data)

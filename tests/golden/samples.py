@@ -101,16 +101,17 @@ def messages() -> dict[str, tuple[str, Any]]:
     """Name -> (its decoder, the message)."""
     me = IDENTITY.peer_id
     cancel = records()["cancel"].sealed
-    vector = (m.Upto(me, INCARNATION, 7),)
+    vector = (m.Upto(me, INCARNATION, 7), m.Upto(me, INCARNATION - 1, 2, (4, 4, 7, 300)))
+    of_jobs = (m.OfJob(ORDER.id, (m.Upto(me, INCARNATION, 3),)), m.OfJob("0" * 16, relay=True))  # type: ignore[arg-type]  # an id
     seen = (Detection("person", 0.9, (1.0, 2.5, 30.25, 40.0)), Detection("dog", 0.5, (0.0, 0.0, 8.0, 8.0)))
     packed = pack(INCARNATION, [event(n, seen[:n]) for n in (1, 2)])
     entry = Entry(CONTENT, "cam", "a.mp4", "video", {"site": "hamburg"}, 1024, 640, 480, 375, 30.0, 12.5, 1.6e9)
     return {
         "announcement": ("read_announcement", m.Announcement((cancel,))),
         "event_batch": ("read_event_batch", m.EventBatch(packed)),
-        "have": ("read_sync", m.Have(vector)),
+        "have": ("read_sync", m.Have(vector, of_jobs, more=True)),
         "page": ("read_sync", m.Page((m.Aged(cancel, 1.5),))),
-        "complete": ("read_sync", m.Complete(vector)),
+        "complete": ("read_sync", m.Complete(vector, of_jobs)),
         "replay": ("read_replay", m.Replay(after=1, incarnation=INCARNATION, job=ORDER.id)),
         "events": ("read_events", m.Events(packed)),
         "head": ("read_events", m.Head(INCARNATION, 2)),

@@ -59,9 +59,11 @@ async function publish (topic, kind, slot, body) {
 const store = {
   vector: () => [[me, incarnation, seq]],
   lacking: vector => {
-    const n = vector.find(([origin, of]) => origin === me && of === incarnation)?.[2] ?? 0
-    return [...own.values()].filter(mine => mine.seq > n).map(mine => [mine.sealed, 0])
+    const [,, n = 0, runs = []] = vector.find(([origin, of]) => origin === me && of === incarnation) ?? []
+    const seen = seq => seq <= n || runs.some((first, i) => i % 2 === 0 && first <= seq && seq <= runs[i + 1])
+    return [...own.values()].filter(mine => !seen(mine.seq)).map(mine => [mine.sealed, 0])
   },
+  jobs: () => [[order.id, []]], // it published it, so it takes part in it, and keeps nothing of it
   hear: async sealed => ({ ...await open(schema, config.mesh, sealed), sealed })
 }
 

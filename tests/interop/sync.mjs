@@ -36,10 +36,10 @@ class Frames {
   }
 }
 
-// `store`: {vector(): Upto[], lacking(Upto[]): Aged[], hear(Uint8Array)}. Each returns what the other side sent.
+// `store`: {vector(): Upto[], jobs(): OfJob[], lacking(Upto[]): Aged[], hear(Uint8Array)}. Each returns what the other side sent.
 export async function ask (stream, schema, store) {
   const frames = new Frames(stream)
-  await frames.send({ type: 'have', vector: store.vector() })
+  await frames.send({ type: 'have', vector: store.vector(), jobs: store.jobs() })
   const theirs = await take(frames, schema, store)
   await give(frames, store, theirs.vector)
   await frames.finish()
@@ -48,18 +48,36 @@ export async function ask (stream, schema, store) {
 
 export async function answer (stream, schema, store) {
   const frames = new Frames(stream)
-  const { vector } = schema.check('Have', await frames.receive())
-  await give(frames, store, vector)
+  const first = await frames.receive()
+  if (first?.type === 'page') return await pushed(frames, schema, store, first)
+  await give(frames, store, await whole(frames, schema, 'Have', first))
   const theirs = await take(frames, schema, store)
   await frames.finish()
   return theirs
+}
+
+// A push: pages until the other side has finished, and no answer.
+async function pushed (frames, schema, store, page) {
+  const records = []
+  for (; page !== null; page = await frames.receive()) {
+    for (const [sealed] of schema.check('Page', page).records) records.push(await store.hear(sealed))
+  }
+  await frames.bytes.write(Buffer.from('ffffffff', 'hex'), frames.patience)
+  await frames.stream.close(frames.patience)
+  return { records, vector: [] }
+}
+
+// A vector, of which a part has come. What the other side has seen of jobs is left out: this peer states nothing in any.
+async function whole (frames, schema, kind, part) {
+  const { vector, more } = schema.check(kind, part)
+  return more ? [...vector, ...await whole(frames, schema, kind, await frames.receive())] : vector
 }
 
 async function give (frames, store, vector) {
   const mine = store.vector()
   const records = store.lacking(vector)
   for (const page of pages(records)) await frames.send({ type: 'page', records: page })
-  await frames.send({ type: 'complete', vector: mine })
+  await frames.send({ type: 'complete', vector: mine, jobs: store.jobs() })
 }
 
 // As many records as surely fit into a frame.
@@ -82,6 +100,6 @@ async function take (frames, schema, store) {
     const message = await frames.receive()
     if (message?.type === 'page') {
       for (const [sealed] of schema.check('Page', message).records) records.push(await store.hear(sealed))
-    } else return { records, vector: schema.check('Complete', message).vector }
+    } else return { records, vector: await whole(frames, schema, 'Complete', message) }
   }
 }

@@ -17,10 +17,10 @@ from meshinfer.model.ids import JobId, PeerId, TaskId
 from meshinfer.model.record import Record
 from meshinfer.schedule import stimuli as st
 from meshinfer.schedule.lease import LEASE
-from meshinfer.schedule.log import Fate, RecordLog, StoreId
+from meshinfer.schedule.log import Fate, RecordLog, StoreId, job_of
 from meshinfer.schedule.progress import progress
 from meshinfer.schedule.state import ScheduleState
-from meshinfer.wire.records import seal, unseal
+from meshinfer.wire.records import address_of, seal, unseal
 from tests.unit.scheduling import MODEL, entry, holds, order, peer
 
 MESH = "sim"
@@ -40,7 +40,8 @@ class Node:
 
     def start(self, *, lose_store: bool = False) -> None:
         if lose_store or not self.incarnation:
-            self.incarnation, self.seq, self.disk, self.finished = self.incarnation + 1, 0, {}, {}
+            self.incarnation, self.disk, self.finished = self.incarnation + 1, {}, {}
+            self.seqs = Counter[JobId | None]()
         self.alive, self.work, self.wake = True, set[TaskId](), 0.0
         self.state = ScheduleState(self.me, window=self.world.rng.choice([8, 16, 256]))
         self.log = RecordLog(StoreId(self.me, self.incarnation))
@@ -74,9 +75,9 @@ class Node:
                 self.feed(st.Heard(record.origin, record.fact, born))
 
     def say(self, fact: Any) -> None:
-        self.seq += 1
-        sign = self.identity.sign
-        record = seal(fact, mesh=MESH, origin=self.me, incarnation=self.incarnation, seq=self.seq, sign=sign)
+        log, sign = job_of(*address_of(fact)), self.identity.sign
+        self.seqs[log] += 1
+        record = seal(fact, mesh=MESH, origin=self.me, incarnation=self.incarnation, seq=self.seqs[log], sign=sign)
         self.believe(record.sealed, 0.0)
         self.world.announce(self, record)
 
@@ -160,10 +161,10 @@ class World:
 
     def sync(self, a: Node, b: Node) -> None:
         for giver, taker in ((a, b), (b, a)):
-            vector = giver.log.vector()
-            for held in giver.log.missing(taker.log.vector()):
+            theirs, mine = (log.seen_of(log.jobs) for log in (taker.log, giver.log))
+            for held in list(giver.log.missing(theirs, [None, *giver.log.jobs])):
                 taker.believe(held.record.sealed, self.now - held.born)
-            taker.log.complete_to((store.origin, store.incarnation, n) for store, n in vector.items())
+            taker.log.ends(giver.me, mine)
 
     def sync_for_ever(self) -> None:
         if len(up := self.up()) > 1:
@@ -230,11 +231,11 @@ def test_without_faults_every_task_runs_exactly_once(seed: int) -> None:
 
 @pytest.mark.parametrize("seed", range(120))
 def test_with_faults_everything_is_still_done(seed: int) -> None:
-    """1. Half of the announcements are lost, the rest repeated and reordered.
+    """1. Half of the announcements are lost, the rest repeated and reordered; at every fourth seed all are lost.
     2. Peers are killed and come back, some of them without their store (never the publisher: it alone may know).
     3. At rest all tasks are done, all peers agree, and no process ran a task more often than it was started.
     """
-    made = world(seed, loss=0.5, spread=2.0)
+    made = world(seed, loss=0.5 if seed % 4 else 1.0, spread=2.0)
     for node in made.nodes:
         node.start()
     made.run(3)

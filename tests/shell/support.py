@@ -54,7 +54,7 @@ from meshinfer.schedule.stimuli import (
 )
 from meshinfer.store import Database, EventLog, TaskTable
 from meshinfer.wire.codec import encode
-from meshinfer.wire.messages import Announcement
+from meshinfer.wire.messages import Aged, Announcement, Page
 from meshinfer.wire.records import seal
 
 MESH = "test"
@@ -287,6 +287,10 @@ class Stranger:
 
     async def announce(self, topic: Topic, *records: Record) -> None:
         await self.mesh.publish(topic, encode(Announcement(tuple(r.sealed for r in records))))
+
+    async def tells(self, peer: PeerId, *records: Record, age: float = 0.0) -> None:
+        """Over a stream, where records may be of anybody."""
+        await self.says(peer, "sync", encode(Page(tuple(Aged(r.sealed, age) for r in records))))
 
     async def says(self, peer: PeerId, protocol: str, *frames: bytes) -> list[bytes]:
         """What the peer answers until it ends or breaks off."""

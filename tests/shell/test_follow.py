@@ -17,6 +17,8 @@ from meshinfer.node.follow import Follower
 from meshinfer.schedule.stimuli import ModelsChanged
 from tests.shell.support import MODEL, Peer, World, record, stranger, until
 
+WITHOUT_GOSSIP_TOO = True
+
 
 class Watched:
     """What somebody who follows a job at `peer` sees, and when."""
@@ -29,7 +31,7 @@ class Watched:
 
     async def _run(self, peer: Peer, job: JobOrder) -> None:
         await until(lambda: job.id in peer.jobs)
-        follower = Follower(peer.driver, peer.questions)
+        follower = Follower(peer.driver, peer.questions, peer.sync)
         async with closing(follower.follow(peer.jobs[job.id])) as views:
             async for view in views:
                 self.views.append(view)
@@ -95,7 +97,7 @@ async def test_declined_by_all_with_their_reasons(world: World) -> None:
     job = alice.publish(detect={"classes": ["zebra"]})
     watched = Watched(alice, job)
     seconds = await until(lambda: watched.over)
-    assert follow.NOBODY <= seconds <= follow.NOBODY + 1.5
+    assert follow.NOBODY <= seconds <= follow.NOBODY + follow.ASK_AGAIN + 1.5
     assert watched.states[-1] == "declined"
     reasons = {p["name"]: p["reason"] for p in watched.views[-1]["peers"]}
     assert "holds no footage" in reasons["alice"] or "sources" in reasons["alice"]
@@ -160,7 +162,7 @@ async def test_whoever_stops_following_leaves_nothing(world: World) -> None:
     await until(lambda: alice.jobs)
     await trio.sleep(5)
     before = trio.lowlevel.current_statistics().tasks_living
-    follower = Follower(alice.driver, alice.questions)
+    follower = Follower(alice.driver, alice.questions, alice.sync)
     async with closing(follower.follow(alice.jobs[job.id])) as views:
         async for _ in views:
             break
@@ -174,7 +176,7 @@ async def test_jobs_are_found_by_id_prefix_or_name(world: World) -> None:
     await trio.sleep(1)
     second = alice.publish("2", name="people")
     await until(lambda: len(alice.jobs) == 2)
-    follower = Follower(alice.driver, alice.questions)
+    follower = Follower(alice.driver, alice.questions, alice.sync)
     assert follower.find(first.id).id == first.id
     assert follower.find(first.id[:10]).id == first.id
     assert follower.find("people").id == second.id

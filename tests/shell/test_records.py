@@ -20,6 +20,8 @@ from meshinfer.wire.messages import MAX_ANNOUNCEMENT, read_announcement
 from meshinfer.wire.records import unseal
 from tests.shell.support import MESH, Peer, World, order, record, until, who
 
+WITHOUT_GOSSIP_TOO = True
+
 
 def fill_the_disk(peer: Peer) -> trio.Event:
     """Writes fail until the event is set."""
@@ -186,7 +188,10 @@ async def test_a_lost_store_takes_back_what_was_bound_to_it(world: World) -> Non
     alice, bob, carol = await world.three()
     bob.holds("film")
     job = bob.publish()
-    await until(lambda: all(p.jobs[job.id].outcomes for p in (alice, carol) if job.id in p.jobs) and alice.jobs)
+    await until(lambda: job.id in alice.jobs and job.id in carol.jobs)
+    for peer in (alice, carol):
+        peer.records.follow(job.id)
+    await until(lambda: all(p.jobs[job.id].outcomes for p in (alice, carol)))
     await trio.sleep(3)
     assert all(bob.id in p.jobs[job.id].held for p in (alice, carol))
     before = bob.records.own.incarnation
@@ -208,6 +213,8 @@ async def test_a_lost_store_takes_back_what_was_bound_to_it(world: World) -> Non
     carol = await world.start("carol")
     assert bob.id not in carol.jobs[job.id].held
     # He does it again.
+    for peer in (alice, carol):
+        peer.records.follow(job.id)
     bob.holds("film")
     await until(lambda: all(p.jobs[job.id].outcomes for p in (alice, bob, carol)), 10)
 
@@ -226,6 +233,9 @@ async def test_facts_that_outrun_their_job_count_once_it_comes(world: World) -> 
         await alice.records.hear(record(fact, seq).sealed, 0.0)
     state = alice.jobs[job.id]
     mallory = who("mallory").peer_id
+    assert not state.held, "it is no concern of hers"
+    alice.records.follow(job.id)
+    await until(lambda: state.held)
     assert state.held[mallory] == {"00" * 12: 1}  # type: ignore[comparison-overlap]  # ids are strings
     assert mallory in state.outcomes["00" * 16]  # type: ignore[index]
 

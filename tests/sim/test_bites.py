@@ -14,13 +14,16 @@ from msgspec.structs import replace
 from meshinfer.cli import app
 from meshinfer.model.facts import Cancel, Claim
 from meshinfer.model.ids import PeerId, hash_of
-from meshinfer.schedule import choice, worklist
+from meshinfer.model.job import JobSpec
+from meshinfer.schedule import choice, keeping, worklist
 from meshinfer.schedule import stimuli as st
 from meshinfer.schedule.choice import Choice, View
 from meshinfer.schedule.holdings import Holdings
 from meshinfer.schedule.job import JobState
+from meshinfer.schedule.keeping import Keeping, Refusal, Taken
 from meshinfer.schedule.lease import Leases
-from meshinfer.schedule.log import RecordLog
+from meshinfer.schedule.log import RecordLog, Slot
+from meshinfer.schedule.seen import Seen
 from meshinfer.schedule.state import ScheduleState
 from meshinfer.schedule.worklist import Worklist
 from meshinfer.sim.books import Books
@@ -52,7 +55,7 @@ def join_at_once(plant: Plant) -> None:
 
 def past_a_gap(plant: Plant) -> None:
     """The vector takes a record that outran others for all of them."""
-    plant.setattr(RecordLog, "_advance", lambda self, store, seq: self._settle(store, seq))
+    plant.setattr(Seen, "add", lambda self, seq: self.settle(seq))
 
 
 def lost_tombstone(plant: Plant) -> None:
@@ -73,7 +76,8 @@ def done_undone(plant: Plant) -> None:
     def forgetful(self: ScheduleState, stimulus: Any, now: float) -> Any:
         if isinstance(stimulus, st.Disconnected):
             for job in self.jobs.values():
-                job.forget(stimulus.peer)
+                for ended in job.outcomes.values():
+                    ended.pop(stimulus.peer, None)
         return handle(self, stimulus, now)
 
     plant.setattr(ScheduleState, "handle", forgetful)
@@ -85,7 +89,7 @@ def vector_before_records(plant: Plant) -> None:
 
     def hasty(self: Books, at: float) -> None:
         if not self._store.full:
-            self._store.vector.update(self.log.vector())
+            self._store.vector.update({log: e.n for log, e in self.log.seen_of(self.log.jobs).items()})
         flush(self, at)
 
     plant.setattr(Books, "_flush", hasty)
@@ -178,6 +182,26 @@ def nothing_replaced(plant: Plant) -> None:
     plant.setattr(records, "key_of", unique)
 
 
+def back_again(plant: Plant) -> None:
+    """What was let go of is news again: its number is forgotten with it, and nobody asks how old it is."""
+    drop, hear = RecordLog.drop, Keeping.hear
+
+    def unsee(self: RecordLog, slot: Slot) -> None:
+        drop(self, slot)
+        for store, log in self._logs[slot.job].items():
+            if store.origin == slot.origin:
+                log.seen = Seen()
+                for seq in log.slots:
+                    log.seen.add(seq)
+
+    def credulous(self: Keeping, record: Any, born: float, now: float, **rest: Any) -> Taken:
+        taken = hear(self, record, born, now, **rest)
+        return self.offer(record, born, now) if taken.fate is Refusal.EXPIRED else taken
+
+    plant.setattr(RecordLog, "drop", unsee)
+    plant.setattr(Keeping, "hear", credulous)
+
+
 def broken(shipped: Scenario, seed: int) -> Violated | None:
     try:
         World(shipped, seed, random.Random(seed)).run()
@@ -216,6 +240,21 @@ def test_a_planted_bug_is_found(
     again = broken(shipped, found.seed)
     assert again is not None
     assert (str(again), again.story) == (str(found), found.story)
+
+
+def test_a_job_that_is_over_stays_away_and_a_planted_return_is_found(monkeypatch: Plant) -> None:
+    """Jobs end 20 s after they were published, all before the run is over."""
+    monkeypatch.setattr(keeping, "KEEP", 20.0 - JobSpec("yolox").expires)
+    calm = replace(read_scenario((FOLDER / "calm.toml").read_bytes(), "calm"), storm=120.0)
+    world = World(calm, 1, random.Random(1))
+    world.run()
+    assert world.jobs
+    assert all(not peer.state.jobs and not peer.books.keeping.kept for peer in world.peers)
+    back_again(monkeypatch)
+    found = next((e for seed in range(10) if (e := broken(calm, seed))), None)
+    assert found is not None
+    assert found.rule == "I7"
+    assert "it is back" in str(found)
 
 
 def test_the_story_is_told_and_can_be_replayed(monkeypatch: Plant) -> None:

@@ -18,6 +18,7 @@ from meshinfer.errors import StoreError
 from meshinfer.model.catalog import Entry, Unreadable
 from meshinfer.model.detection import Detection, FrameResult
 from meshinfer.model.ids import ContentId, JobId, PeerId, TaskId
+from meshinfer.model.logs import LogId
 from meshinfer.store import (
     Database,
     EventLog,
@@ -219,11 +220,12 @@ def test_an_error_in_the_middle_changes_nothing(db: Database) -> None:
 
 def test_records_live_replaced_and_removed(db: Database) -> None:
     records = RecordTable(db)
-    records.save([record(seq=1), record(seq=2, key="l"), record("Q", 1)], vector={("P", 7): 2, ("Q", 7): 1})
-    records.save([record(seq=3, data=b"new")], removed=[("P", "job", "l")], vector={("P", 7): 3, ("Q", 7): 0})
+    p, of_job, q = LogId(PeerId("P"), 7), LogId(PeerId("P"), 7, JOB), LogId(PeerId("Q"), 7)
+    records.save([record(seq=1), record(seq=2, key="l"), record("Q", 1)], vector={p: 2, of_job: 4, q: 1})
+    records.save([record(seq=3, data=b"new")], removed=[("P", "job", "l")], vector={p: 3, q: 0})
     live, vector = records.load()
     assert [(r.origin, r.seq, r.data) for r in live] == [("P", 3, b"new"), ("Q", 1, b"x")]
-    assert vector == {("P", 7): 3}
+    assert vector == {p: 3, of_job: 4}
 
 
 def test_seq_only_grows(db: Database) -> None:
@@ -231,6 +233,46 @@ def test_seq_only_grows(db: Database) -> None:
     assert [records.next_seq(), records.next_seq(5), records.next_seq()] == [1, 2, 7]
     with pytest.raises(ValueError, match="at least 1"):
         records.next_seq(0)
+
+
+def test_each_log_has_its_own_numbers_until_its_job_is_over(db: Database) -> None:
+    records = RecordTable(db)
+    assert records.take_seqs({None: 2, JOB: 3}) == {None: 1, JOB: 1}
+    assert records.take_seqs({None: 1, JOB: 1}) == {None: 3, JOB: 4}
+    records.save(over=[JOB])
+    with db.reading() as c:
+        assert c.execute("SELECT name FROM counters WHERE name LIKE 'seq%'").fetchall() == [("seq",)]
+
+
+def test_a_store_of_the_first_version_goes_on(tmp_path: Path) -> None:
+    """One log for everything: no number that was given comes again, in any log."""
+    path = tmp_path / "old.db"
+    with sqlite3.connect(path) as c:
+        c.executescript((Path(__file__).parent / "store_v1.sql").read_text())
+        c.executescript(
+            f"""DELETE FROM vectors; DELETE FROM records; UPDATE counters SET n = 9 WHERE name = 'seq';
+            INSERT INTO vectors VALUES ('P', 7, 9);
+            INSERT INTO records VALUES ('P', 7, 9, 'claim', '{JOB}', x'00', 1.0),
+              ('P', 7, 5, 'result', '{JOB}/00', x'00', 1.0), ('P', 7, 1, 'peer', '', x'00', 1.0)"""
+        )
+    db = Database.open(path)
+    records = RecordTable(db)
+    live, vector = records.load()
+    assert len(live) == 3
+    assert vector == {LogId(PeerId("P"), 7): 9}
+    assert records.take_seqs({None: 1, JOB: 1, JobId("f" * 16): 1}) == {None: 10, JOB: 10, JobId("f" * 16): 1}
+    db.close()
+
+
+def test_a_renewed_store_is_newer_than_asked_for_and_stays_so(tmp_path: Path) -> None:
+    db = Database.open(tmp_path / "a.db", wall=lambda: 5.0)
+    assert db.incarnation == 5000
+    assert db.renew_incarnation(9000) == db.incarnation == 9000
+    assert db.renew_incarnation(1) == 9001
+    db.close()
+    again = Database.open(tmp_path / "a.db")
+    assert again.incarnation == 9001
+    again.close()
 
 
 def test_threads_share_one_store(db: Database) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from meshinfer.errors import StoreError
 from meshinfer.model.ids import JobId, TaskId
+from meshinfer.model.logs import LogId
 from meshinfer.store import (
     Database,
     FileTable,
@@ -31,6 +32,7 @@ def test_a_full_disk_at_every_write(tmp_path: Path) -> None:
     row = tasks.begin(TaskId("e" * 32), JOB, entry(50))
     first = tasks.get(TASKS[-1])
     assert first is not None
+    said = [job_record(n, "result") for n in range(1000, 1100)]
     writes: list[Callable[[], object]] = [
         lambda: tasks.begin(TaskId("d" * 32), JobId("b" * 16), entry(1000)),
         lambda: tasks.commit(row.task, many, run=row.run, next_frame=200, analysed=100, seconds=1.0),
@@ -38,7 +40,7 @@ def test_a_full_disk_at_every_write(tmp_path: Path) -> None:
         lambda: tasks.fail(first.task, "input", "x" * 500, run=first.run),
         lambda: tasks.cancel(JOB),
         lambda: records.next_seq(),
-        lambda: records.save([job_record(n, "result") for n in range(1000, 1100)], vector={(OWN, 7): 9}, durable=True),
+        lambda: records.save(said, vector={LogId(OWN, 7): 9}, durable=True),
         lambda: FileTable(db).put([(1000, 5, entry(n)) for n in range(100, 300)]),
         lambda: PeerTable(db).save([KnownPeer(f"q{n}", ("/ip4/10.0.0.1/tcp/1",) * 9, 1.0) for n in range(100)]),
         lambda: db.renew_incarnation(),

@@ -14,6 +14,7 @@ import pytest
 from meshinfer.model.catalog import Entry
 from meshinfer.model.detection import Detection, FrameResult
 from meshinfer.model.ids import ContentId, JobId, PeerId, TaskId
+from meshinfer.model.logs import LogId
 from meshinfer.store import Database, EventLog, KnownPeer, PeerTable, RecordTable, Stored, TaskTable
 
 OWN = PeerId("12D3KooWGatU9DVpA8qU8qkp8pYzkPqZ8AjbCdHXGKEQPPzvJQ5T")
@@ -71,12 +72,14 @@ def work(db: Database) -> Iterator[tuple[bool, int]]:
         yield False, sent
         tasks.finish(task, run=row.run)
         yield True, sent
-        records.save([Stored("other", 7, n + 1, "job", f"o{n}", b"o" * 500, 1.0)], vector={("other", 7): n + 1})
+        records.save(
+            [Stored("other", 7, n + 1, "job", f"o{n}", b"o" * 500, 1.0)], vector={LogId(PeerId("other"), 7): n + 1}
+        )
         yield False, sent
         seq = records.next_seq(2) + 1
         yield False, sent
         own = [Stored(OWN, 9, seq, "result", f"k{n}", b"r" * 3000, 1.0)]
-        records.save(own, vector={(OWN, 9): seq}, durable=True)
+        records.save(own, vector={LogId(OWN, 9): seq}, durable=True)
         sent = seq
         yield True, sent
         peers.save([KnownPeer(f"p{n}", ("/ip4/10.0.0.1/tcp/1",), float(n))])

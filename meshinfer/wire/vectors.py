@@ -1,0 +1,101 @@
+"""Vectors on the wire: split into frames, read back with their limits. Both sides of a sync are made of them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from itertools import pairwise
+from typing import NamedTuple, TypeVar
+
+from meshinfer.errors import ProtocolError
+from meshinfer.model.ids import JobId
+from meshinfer.model.logs import Extent, LogId
+from meshinfer.wire.messages import MAX_JOBS, MAX_RUNS, PAGE_TARGET, Complete, Have, OfJob, Upto
+
+MAX_PARTS = 24
+"""Frames of one vector: 60,000 logs."""
+
+T = TypeVar("T", Have, Complete)
+
+
+class View(NamedTuple):
+    """What one side of a sync has seen."""
+
+    logs: Mapping[LogId, Extent]
+    jobs: Collection[JobId]
+    """Jobs whose logs it keeps, as far as it named them."""
+    relay: Collection[JobId] = ()
+    """Of them, those which the other side is asked to keep too."""
+
+
+def upto(log: LogId, extent: Extent) -> Upto:
+    return Upto(log.origin, log.incarnation, extent.n, extent.runs[:MAX_RUNS])
+
+
+def parts(kind: type[T], view: View) -> Iterator[T]:
+    """The view as messages, none of which is larger than a frame may be."""
+    mesh: list[Upto] = []
+    of_jobs: dict[JobId, list[Upto]] = {job: [] for job in view.jobs}
+    for log, extent in sorted(view.logs.items(), key=lambda item: (item[0].job or "", item[0])):
+        if log.job is None:
+            mesh.append(upto(log, extent))
+        elif log.job in of_jobs:
+            of_jobs[log.job].append(upto(log, extent))
+    pieces: list[tuple[JobId | None, Upto | None]] = [(None, entry) for entry in mesh]
+    for job, entries in of_jobs.items():
+        pieces += [(job, entry) for entry in entries] or [(job, None)]
+    yield from _packed(kind, pieces, view.relay)
+
+
+def _packed(kind: type[T], pieces: list[tuple[JobId | None, Upto | None]], relay: Collection[JobId]) -> Iterator[T]:
+    vector: list[Upto] = []
+    jobs: dict[JobId, list[Upto]] = {}
+    size = 0
+    for at, (job, entry) in enumerate(pieces):
+        where = vector if job is None else jobs.setdefault(job, [])
+        size += 24
+        if entry is not None:
+            where.append(entry)
+            size += 64 + 9 * len(entry.runs)
+        if (size >= PAGE_TARGET or len(jobs) >= MAX_JOBS) and at + 1 < len(pieces):
+            yield kind(tuple(vector), _of_jobs(jobs, relay), True)
+            vector, jobs, size = [], {}, 0
+    yield kind(tuple(vector), _of_jobs(jobs, relay))
+
+
+def _of_jobs(jobs: Mapping[JobId, list[Upto]], relay: Collection[JobId]) -> tuple[OfJob, ...]:
+    return tuple(OfJob(job, tuple(entries), job in relay) for job, entries in jobs.items())
+
+
+class Reader:
+    """Puts the parts of a vector together."""
+
+    def __init__(self) -> None:
+        self._logs: dict[LogId, Extent] = {}
+        self._jobs: dict[JobId, None] = {}
+        self._relay: dict[JobId, None] = {}
+        self._parts = 0
+
+    def take(self, part: Have | Complete) -> View | None:
+        """The whole, with its last part. Raises ProtocolError."""
+        self._parts += 1
+        if self._parts > MAX_PARTS:
+            raise ProtocolError("a vector without end")
+        self._logs.update(read_vector(part.vector))
+        for of_job in part.jobs:
+            self._jobs[of_job.job] = None
+            self._logs.update(read_vector(of_job.vector, of_job.job))
+            if of_job.relay:
+                self._relay[of_job.job] = None
+        return None if part.more else View(self._logs, self._jobs, self._relay)
+
+
+def read_vector(vector: Iterable[Upto], job: JobId | None = None) -> dict[LogId, Extent]:
+    """Raises ProtocolError for runs that are none."""
+    out = {}
+    for entry in vector:
+        runs = entry.runs
+        odd = len(runs) % 2 or any(b < a + (i % 2) * 2 for i, (a, b) in enumerate(pairwise((entry.n, *runs)), -1))
+        if odd:
+            raise ProtocolError("a vector with runs that are none")
+        out[LogId(entry.origin, entry.incarnation, job)] = Extent(entry.n, runs)
+    return out
