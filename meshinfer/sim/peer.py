@@ -96,6 +96,8 @@ class Peer:
         """Contents that lay here once."""
         self.models: dict[ModelDigest, tuple[str, ...]] = {MODEL: CLASSES}
         self.honest, self.slowness = True, 1.0
+        self.lies: set[bytes] = set()
+        """Records that it made up."""
         self.rejected = Counter[str]()
         self.store: Store | None = None
         self.gone = False
@@ -190,7 +192,8 @@ class Peer:
         return self.books.aged(theirs)
 
     def hear(self, sealed: bytes, age: float) -> None:
-        self.books.hear(sealed, age)
+        if sealed not in self.lies:  # it does not come to believe itself
+            self.books.hear(sealed, age)
 
     def complete_to(self, vector: Vector) -> None:
         self.books.complete_to(vector)
