@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager
+from typing import NamedTuple
 
 from meshinfer.cli.output import span
 from meshinfer.sim.chronicle import Violated
@@ -32,16 +33,14 @@ AHEAD = 4
 SAY_EVERY = 0.2
 
 
-class Broken(Exception):
+class Broken(NamedTuple):
     """A run in which something did not hold; as plain data, so that it comes out of its process."""
 
-    def __init__(self, rule: str, why: str, seed: int, at: float, story: list[str]) -> None:
-        super().__init__(rule, why, seed, at, story)
-        self.rule, self.why, self.seed, self.at, self.story = rule, why, seed, at, story
-
-    @property
-    def violated(self) -> Violated:
-        return Violated(self.rule, self.why, self.seed, self.at, self.story)
+    rule: str
+    why: str
+    seed: int
+    at: float
+    story: list[str]
 
 
 def play(scenario: Scenario, seed: int) -> Figures:
@@ -147,7 +146,7 @@ def _batch(scenario: Scenario, seeds: Sequence[int]) -> list[Figures | Broken]:
 def _taken(future: Future[list[Figures | Broken]]) -> Iterator[Figures]:
     for run in future.result():
         if isinstance(run, Broken):
-            raise run.violated
+            raise Violated(*run)
         yield run
 
 

@@ -69,7 +69,9 @@ class Attacker:
             seq = store.take_seqs({log: 1})[log]
         who = next((p.id for p in self.others if p.id == origin), keys.peer)
         incarnation = store.incarnation + ahead
-        return seal(fact, mesh=mesh, origin=who, incarnation=incarnation, seq=seq, sign=keys.sign).sealed
+        made_up = seal(fact, mesh=mesh, origin=who, incarnation=incarnation, seq=seq, sign=keys.sign).sealed
+        self.peer.lies.add(made_up)
+        return made_up
 
     def tell(self, *sealed: bytes) -> None:
         """By gossip, and to a neighbour in a sync of its own."""

@@ -91,6 +91,8 @@ class Books:
         self.log = RecordLog(self.own)
         self.keeping = Keeping(self.log, host.takes_part)
         self.rejected: Counter[str] = Counter()
+        self.lies: set[bytes] = set()
+        """What an attacker made up: it does not come to believe itself."""
         self._to_state: deque[Fact] = deque()
         self._unwritten: list[Kept] = []
         self._gone: list[Slot] = []
@@ -132,6 +134,8 @@ class Books:
 
     def hear(self, sealed: bytes, age: float, by: PeerId | None = None) -> Record | None:
         """Returned if it was news. Raises ProtocolError for a record that is not genuine."""
+        if sealed in self.lies:
+            return None
         record, now = self._unseal(sealed), self._host.clock()
         return record if self._believe(record, now - age, now, by) else None
 

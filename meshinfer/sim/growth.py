@@ -154,8 +154,12 @@ def _first_passage(rng: Rng, neighbours: list[list[int]], scenario: Scenario, st
 
 
 def _follow(law: Law, fitted: Sequence[Growth], name: str, peers: int) -> float:
-    """The law's value, its constants by least squares. A size at which nothing was measured says nothing."""
+    """The law's value, its constants from the largest meshes: small ones are full meshes, and follow none.
+
+    A size at which nothing was measured says nothing.
+    """
     fitted = [row for row in fitted if getattr(row, name)] or fitted
+    fitted = fitted[-1:] if law == "flat" else fitted[-2:]
     xs, ys = [_x(law, g.peers) for g in fitted], [float(getattr(g, name)) for g in fitted]
     mean_x, mean_y = sum(xs) / len(xs), sum(ys) / len(ys)
     spread_x = sum((x - mean_x) ** 2 for x in xs)

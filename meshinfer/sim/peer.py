@@ -104,6 +104,8 @@ class Peer:
         """Contents that lay here once."""
         self.models: dict[ModelDigest, tuple[str, ...]] = {MODEL: CLASSES}
         self.honest, self.slowness = True, 1.0
+        self.lies: set[bytes] = set()
+        """Records that it made up."""
         self.rejected = Counter[str]()
         self.store: Store | None = None
         self.gone = False
@@ -129,7 +131,7 @@ class Peer:
         self.around.chronicle.note(self.process.name, f"starts, store {self.store.incarnation}")
         self.state = ScheduleState(self.id, window=WEIGHT["video"] * rng.choice(self.around.scenario.window))
         self.books = Books(self, self.keys, self.store, self.around.unsealer)
-        self.books.rejected = self.rejected  # of all lives
+        self.books.rejected, self.books.lies = self.rejected, self.lies  # of all lives
         self.neighbours: set[int] = set()
         self.syncs = Syncs(self, self.books, self.index, rng)
         self.push = Push(self, self.books, self.syncs, rng)

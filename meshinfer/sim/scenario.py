@@ -60,9 +60,9 @@ class Faults(Struct, frozen=True, forbid_unknown_fields=True):
     """Seconds by which wall clocks are off, either way; drawn anew at each start."""
     jumps: Span = 0.5
     """Of wall clocks, to another skew."""
-    moves: Span = 0.0
+    moves: Span = 0.3
     """Files that are deleted, or copied from another peer."""
-    models: Span = 0.0
+    models: Span = 0.1
     """Times that a model is taken away, for as long as a peer is `down`."""
     rolled_back: Share = 0.0
     """Of peers that died and kept their store: those that come back with a copy that was made of it before."""
@@ -109,7 +109,7 @@ class Scenario(Struct, frozen=True, forbid_unknown_fields=True):
     """Of peers: those that join while jobs run."""
     work: Spans = (0.05, 4.0)
     """Seconds a task takes."""
-    slow: Share = 0.0
+    slow: Share = 0.1
     """Of peers: those whose work takes four times as long."""
     window: tuple[Annotated[int, Meta(ge=1, le=256)], ...] = (1, 2, 32)
     calm: Span = 5.0

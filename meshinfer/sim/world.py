@@ -201,7 +201,7 @@ class World:
         if peer.store is None:
             return
         twin = Peer(self.around, len(self.network.ends), peer.entries, peer.fact.cores, peer.keys)
-        twin.store, twin.honest = peer.store.copy(), False
+        twin.store, twin.honest, twin.lies = peer.store.copy(), False, peer.lies
         self.chronicle.note(twin.process.name, f"is a copy of {peer.process.name}, with its key and its store")
         self.peers.append(twin)
         self.network.add(twin)

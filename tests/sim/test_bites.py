@@ -217,7 +217,7 @@ def broken(shipped: Scenario, seed: int) -> Violated | None:
         (join_at_once, "calm", {"I8"}),
         (past_a_gap, "mixed", {"I6"}),
         (lost_tombstone, "mixed", {"cancel"}),
-        (done_undone, "mixed", {"I3"}),
+        (done_undone, "mixed", {"I2", "I3"}),
         (vector_before_records, "crashes", {"I6"}),
         (set_order_rank, "calm", {"I1", "I8"}),
         (wall_clock_lease, "calm", {"I6", "I8"}),

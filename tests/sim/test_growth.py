@@ -57,7 +57,9 @@ def test_played_without_peers_it_takes_as_long_as_with_them() -> None:
         late=0.0,
         cancels=0.0,
         storm=15.0,
-        faults=Faults(kills=0.0, crash=0.0, pauses=0.0, cuts=0.0, partitions=0.0, full_disks=0.0, jumps=0.0),
+        faults=Faults(
+            kills=0.0, crash=0.0, pauses=0.0, cuts=0.0, partitions=0.0, full_disks=0.0, jumps=0.0, moves=0.0, models=0.0
+        ),
     )
     run = World(scenario, 1, random.Random(1)).run()
     simulated, played = measured(40, [run], 1.0), spread(random.Random(1), 40, scenario)
