@@ -10,6 +10,7 @@ from meshinfer.model.catalog import SourceSummary
 from meshinfer.model.facts import MAX_EPOCH
 from meshinfer.model.ids import PeerId, TaskId, unit_of
 from meshinfer.schedule.job import JobState, Mine
+from meshinfer.schedule.lease import PATIENCE
 from meshinfer.schedule.presence import Presence
 from meshinfer.schedule.rank import ranked
 from meshinfer.schedule.sketch import may_hold
@@ -75,10 +76,25 @@ def choose(job: JobState, mine: Mine, now: float, view: View) -> Choice:
     if now < settled and (job.late or any(_may_claim(job, peer, mine, view) for peer in view.sources)):
         return Choice(start=False, until=settled)
     others = [peer for peer in job.holders(task) if peer not in ended and peer != me]
-    able = [peer for peer in others if now < job.lease(peer) and not job.defers(peer)]
+    able = [
+        peer
+        for peer in others
+        if now < job.lease(peer) and not job.defers(peer) and peer not in _passed(job, mine, now)
+    ]
     before = _did_before(job, task, view) & {me, *able}
     first = ranked(unit_of(task), before or {me, *able}, view.weights)[0]
-    return Choice(start=True, epoch=epoch) if first == me else Choice(start=False, stands_by=first)
+    if first == me:
+        return Choice(start=True, epoch=epoch)
+    since = mine.since if first == mine.stands_by else now
+    return Choice(start=False, stands_by=first, until=max(since, job.leases.got_on(first)) + PATIENCE)
+
+
+def _passed(job: JobState, mine: Mine, now: float) -> frozenset[PeerId]:
+    """Whom this task was left to for too long."""
+    peer = mine.stands_by
+    if peer is not None and now >= max(mine.since, job.leases.got_on(peer)) + PATIENCE:
+        mine.passed |= {peer}
+    return mine.passed
 
 
 def _at_work_for_another(job: JobState, mine: Mine, now: float, view: View) -> tuple[float, PeerId] | None:

@@ -41,6 +41,10 @@ class Mine:
     """Of our claim on it, while it runs."""
     stands_by: PeerId | None = None
     """Whom it is left to, while it is."""
+    since: float = -math.inf
+    """When it was first left to that peer."""
+    passed: frozenset[PeerId] = frozenset()
+    """Peers it was left to for too long."""
     taken: float = -math.inf
     """Whoever it was left to has handed it over to us, if we start it before then."""
     analysed: int = 0

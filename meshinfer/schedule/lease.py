@@ -21,6 +21,9 @@ STUCK = 30.0
 """Seconds without progress after which the lease of a peer at work ends all the same: a stuck peer is not a live one.
 Loading a model, or one frame on a slow board, may take many seconds; a wrong guess costs double work, nothing else."""
 
+PATIENCE = 60.0
+"""Seconds that a task is left to a peer that lives and gets on with nothing in the job: it may not want it."""
+
 STALL = 0.25
 """Seconds by which this peer may be late for its own deadline before it distrusts itself: what it did not hear
 meanwhile, others may well have said."""
@@ -45,6 +48,10 @@ class Leases:
         """When its lease ends, as things are; -inf for a peer that was never heard."""
         end = self._spoke.get(peer, -math.inf) + LEASE
         return min(end, self._moved.get(peer, -math.inf) + STUCK) if at_work else end
+
+    def got_on(self, peer: PeerId) -> float:
+        """When it last got on with its work; -inf for a peer that was never heard."""
+        return self._moved.get(peer, -math.inf)
 
     def shift(self, seconds: float) -> None:
         """This peer stood still for so long: nobody is held to that time."""

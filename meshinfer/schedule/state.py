@@ -104,7 +104,7 @@ class ScheduleState:
             case st.ModelsChanged(classes):
                 self.classes = dict(classes)
                 for job in self._open(now):
-                    self._match(job, list(self.holdings.copies), now)
+                    self._match(job, {**dict.fromkeys(self.holdings.copies), **dict.fromkeys(job.units)}, now)
             case st.TaskProgressed(task, analysed, detections):
                 work.progressed(task, analysed, detections, now)
             case st.TaskEnded(task, outcome):
@@ -150,6 +150,8 @@ class ScheduleState:
             self.presence.shift(late)
             for job in self.jobs.values():
                 job.leases.shift(late)
+                for task in job.waiting:
+                    job.mine[task].since += late
 
     def _room(self, why_not: str, now: float) -> None:
         """Others are told at once what we do not start."""
@@ -317,8 +319,10 @@ class ScheduleState:
                 self._owe_manifest(job, now)
 
     def _match(self, job: JobState, contents: Iterable[ContentId], now: float) -> None:
-        had_part = bool(job.mine)
-        if job.is_open(now) and self.declines(job.info) is None and match(job, contents, self.holdings, self.me):
+        if job.info.spec is None or not job.is_open(now):
+            return
+        had_part, able = bool(job.mine), self.declines(job.info) is None
+        if match(job, contents, self.holdings, self.me, able=able):
             if not had_part and now > job.heard:  # of no concern so far: what others did comes only now
                 job.heard, job.late = now, True
             self._owe_manifest(job, now)

@@ -41,7 +41,8 @@ class Worklist:
         self._turn = 0
 
     def deadlines(self, now: float) -> list[float]:
-        times = [*self._look_at.values(), *self._watched.values()]
+        times = [until for job_id, until in self._look_at.items() if self._jobs[job_id].waiting]
+        times += self._watched.values()
         if self._is_idle and self._watched:
             times.append(max(now, self._stealing.deadline()))
         return times
@@ -132,7 +133,8 @@ class Worklist:
 
     def _leave(self, job: JobState, mine: Mine, choice: Choice, now: float) -> None:
         """To another, or until later; or for good."""
-        mine.stands_by = choice.stands_by
+        if mine.stands_by != choice.stands_by:
+            mine.stands_by, mine.since = choice.stands_by, now
         if choice.over:
             return
         job.waiting.add(mine.task)

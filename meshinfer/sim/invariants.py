@@ -11,24 +11,20 @@ All of it among honest peers: of those that break the rules nothing is asked, no
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator
 
 from meshinfer.model.catalog import Entry
 from meshinfer.model.facts import BOUND_TO_JOB, KINDS
-from meshinfer.model.ids import ContentId, JobId, PeerId, TaskId, task_id
+from meshinfer.model.ids import ContentId, JobId, PeerId, TaskId
 from meshinfer.model.job import JobOrder
 from meshinfer.model.logs import LogId
-from meshinfer.model.record import Record
-from meshinfer.model.spans import cut
 from meshinfer.schedule import stimuli as st
-from meshinfer.schedule.job import JobState
 from meshinfer.schedule.log import Slot
 from meshinfer.schedule.progress import progress
 from meshinfer.sim.chronicle import Chronicle, Violated
+from meshinfer.sim.duties import Version, is_idle, keeps, tasks_at, version_of
 from meshinfer.sim.peer import Peer
 
 Done = tuple[JobId, TaskId, PeerId]
-Version = tuple[int, int]
 
 PRIVATE = "private-"
 """In the name of every file: names are told to those who ask for results, and stand in no record."""
@@ -179,7 +175,7 @@ class Monitor:
                 if seq not in extent or slot.origin == peer.id:
                     continue
                 held = log.get(*slot)
-                if held is None or _version(held.record) < (log_id.incarnation, seq):
+                if held is None or version_of(held.record) < (log_id.incarnation, seq):
                     why = f"{peer.process.name} claims to have seen {self._name(slot.origin)}'s {seq}"
                     raise self._chronicle.broken("I6", f"{why}, and lacks {slot.kind} {slot.key}")
 
@@ -197,7 +193,7 @@ class Monitor:
         """What a peer holds of honest peers, by slot."""
         log, suspects = peer.books.log, self._suspects()
         return {
-            Slot(r.origin, r.kind, r.key): _version(r)
+            Slot(r.origin, r.kind, r.key): version_of(r)
             for kind in KINDS
             for r, _ in log.of_kind(kind)
             if r.origin not in suspects
@@ -227,7 +223,7 @@ class Monitor:
 
     def knows(self, peer: Peer, target: dict[Slot, Version]) -> bool:
         return all(
-            (held := peer.books.log.get(*slot)) is not None and _version(held.record) >= version
+            (held := peer.books.log.get(*slot)) is not None and version_of(held.record) >= version
             for slot, version in target.items()
             if keeps(peer, slot)
         )
@@ -243,11 +239,10 @@ class Monitor:
         return self._chronicle.broken("I6", "peers know different things")
 
     def at_rest(self) -> bool:
-        """Nobody has anything to do, and all hold the same records."""
+        """Nobody has anything to do, and all hold what they are to."""
         alive = self.alive()
-        for peer in alive:
-            if peer.working or peer.state.running or not peer.books.at_rest or peer.state.next_deadline() is not None:
-                return False
+        if not all(map(is_idle, alive)):
+            return False
         everything = self._told()
         some = alive if len(alive) <= EVERY_STEP else alive[:: len(alive) // EVERY_STEP]
         return not any(self._odd(peer, everything) for peer in some)
@@ -297,7 +292,7 @@ class Monitor:
         able = {(peer.id, e.content) for peer in alive for e in peer.entries if e.content not in peer.failing}
         for peer in alive:
             job, name = peer.state.jobs[job_id], peer.process.name
-            for entry, task in _tasks(job, peer):
+            for entry, task in tasks_at(job, peer):
                 if entry.content in doubtful:
                     continue
                 once = job.is_shared
@@ -376,24 +371,3 @@ class Monitor:
     @property
     def _quiet(self) -> bool:
         return bool(self.peers) and self.peers[0].around.scenario.is_quiet
-
-
-def keeps(peer: Peer, slot: Slot) -> bool:
-    """Whether it is to hold what is said there: all do but of jobs, which concern who takes part."""
-    return slot.job is None or slot.job in peer.books.keeping.kept
-
-
-def _tasks(job: JobState, peer: Peer) -> Iterator[tuple[Entry, TaskId]]:
-    """All tasks of the job that lie at a peer."""
-    spec = job.info.spec
-    assert spec is not None
-    for entry in peer.entries:
-        if spec.on.why_not(entry) is None:
-            pieces = cut(spec, entry)
-            unit = job.unit_for(entry.content, pieces, peer.id)
-            for span in range(pieces.spans):
-                yield entry, task_id(unit, span)
-
-
-def _version(record: Record) -> Version:
-    return record.incarnation, record.seq

@@ -20,9 +20,10 @@ from meshinfer.sim.attacks import Attacker
 from meshinfer.sim.books import Unsealer
 from meshinfer.sim.chance import Rng
 from meshinfer.sim.chronicle import Chronicle
+from meshinfer.sim.duties import Version
 from meshinfer.sim.figures import Figures, figures_of
 from meshinfer.sim.gossip import Gossip
-from meshinfer.sim.invariants import PRIVATE, Monitor, Version
+from meshinfer.sim.invariants import PRIVATE, Monitor
 from meshinfer.sim.network import Network
 from meshinfer.sim.peer import MODEL, SOURCE, Around, Crashed, Peer
 from meshinfer.sim.scenario import Scenario

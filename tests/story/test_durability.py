@@ -31,6 +31,9 @@ from tests.unit.footage import write_video
 from tests.vision.tiny_onnx import brightness_model
 
 LONG, SHORT = 4000, 300
+SPANS = 13
+"""Of the long one, at ten frames a second."""
+
 JOB: dict[str, Any] = {"model": "grey", "on": {"kind": "video"}}
 
 
@@ -83,7 +86,7 @@ def test_killed_again_and_again_while_it_writes(start: Callable[..., Host], plac
             assert c.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
         peer.start()
         assert peer.ask("status")["notices"] == []
-    peer.wait_done(job, total=1)
+    peer.wait_done(job, total=SPANS)
     assert collected(peer, job, tmp_path / "out") == plain(place, "long")
 
 

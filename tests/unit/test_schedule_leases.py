@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+
 from meshinfer.model.facts import Claim
 from meshinfer.model.ids import PeerId
 from meshinfer.schedule import stimuli as st
-from meshinfer.schedule.lease import LEASE, RENEW, STALL, STUCK
+from meshinfer.schedule.lease import LEASE, PATIENCE, RENEW, STALL, STUCK
 from tests.unit.scheduling import (
     BOB,
     CAROL,
@@ -217,3 +219,23 @@ def test_who_leaves_says_so_and_starts_nothing_more() -> None:
         "it is stopping"
     ]
     assert started(me.hear(BOB, claim(JOB, deferred="it is stopping"))) == []
+
+
+def test_a_peer_that_lives_and_never_begins_is_waited_for_no_longer_than_patience() -> None:
+    """It says that it holds the file, renews its lease, and does nothing: a liar, or a peer that sees others first."""
+    me = beside_bob(BOBS)
+    begun = []
+    for i in range(100):
+        begun += [at for at, effect in me.run_until(101.0 + i) if started([effect])]
+        me.hear(BOB, claim(JOB))
+    assert begun == [pytest.approx(100.0 + PATIENCE, abs=1.0)]
+
+
+def test_a_busy_peer_that_gets_on_with_other_tasks_of_the_job_is_waited_for() -> None:
+    me = beside_bob(BOBS)
+    for i in range(100):
+        assert not started([effect for _, effect in me.run_until(101.0 + i)])
+        me.hear(BOB, claim(JOB, analysed=i, queued=1))
+        for effect in me.handle(st.Tick()):
+            if isinstance(effect, st.AskWork):
+                me.handle(st.WorkGranted(BOB, JOB.id))

@@ -622,3 +622,16 @@ def test_many_jobs_and_many_entries_stay_cheap() -> None:
     me.handle(st.Connected(PeerId("dave")))
     me.handle(st.Tick())
     assert time.perf_counter() - began < 8
+
+
+def test_a_model_that_is_taken_away_takes_the_tasks_with_it() -> None:
+    """1. One of two tasks runs, the other waits; the model goes, then the file of the waiting one.
+    2. Nothing is started meanwhile, and the manifest names what runs alone; the model comes back to what is left.
+    """
+    me = Peer(entry("a"), entry("b"), entry("c"), window=8)
+    me.hear(CAROL, JOB)
+    assert started(me.handle(st.ModelsChanged({}), me.now + 5)) == []
+    assert me.stated[-1] == manifest(JOB, "a", frames=10)
+    me.handle(st.CatalogChanged((), (("cam", "b"),)))
+    assert started(end(me, "a")) == []
+    assert started(me.handle(st.ModelsChanged({MODEL: ("person",)}), me.now + 5)) == ["c"]
