@@ -12,8 +12,8 @@ whoever has nothing to do with a job lacks nothing. For each log a peer can say 
   - Superseded records never travel, and a number once seen is never news again: an old record cannot be replayed.
 A log without live records of an older store is left out: its peer has a newer one, and all it said is superseded.
 
-Of one origin only the `MAX_LISTED` newest jobs and cancels are live. That is a function of the set alone, so peers
-agree on it without a word.
+Of one origin only the `MAX_LISTED` newest jobs are live, the newest cancels, and of all else that everybody keeps. That
+is a function of the set alone, so peers agree on it without a word, and nobody can fill the others' disks.
 """
 
 from __future__ import annotations
@@ -67,9 +67,10 @@ class Fate(Enum):
     FORGOTTEN = "a record of a peer that was forgotten"
 
 
-LISTED = ("job", "cancel")
+LISTED = ("job", "cancel", "")
+"""Kinds that are listed by themselves; all others that everybody keeps are in one list."""
 MAX_LISTED = 1000
-"""Live records of each of these kinds, of one origin."""
+"""Live records in each list, of one origin."""
 
 MAX_FLOORS = 10_000
 """Forgotten peers that are remembered as such."""
@@ -88,6 +89,10 @@ class _Log:
         self.slots: dict[int, Slot] = {}
 
 
+def _list_of(kind: str) -> str:
+    return kind if kind in LISTED else ""
+
+
 class RecordLog:
     """Every live record, by slot."""
 
@@ -96,7 +101,7 @@ class RecordLog:
         self._live: dict[Slot, Held] = {}
         self._logs: dict[JobId | None, dict[StoreId, _Log]] = {None: {}}
         self._newest: dict[PeerId, int] = {own.origin: own.incarnation}
-        self._listed: dict[tuple[PeerId, str], list[tuple[int, int, str]]] = {}
+        self._listed: dict[tuple[PeerId, str], list[tuple[int, int, str, str]]] = {}
         self._publishers: dict[JobId, set[PeerId]] = {}
         self._floors: dict[PeerId, dict[int, int]] = {}
         """Of forgotten peers, how far each store of theirs was seen."""
@@ -155,7 +160,7 @@ class RecordLog:
     def oldest(self, origin: PeerId, kind: str) -> Slot | None:
         """The job or cancel that makes room for the next one of this peer; None while there is room."""
         listed = self._listed.get((origin, kind), [])
-        return Slot(origin, kind, listed[0][2]) if len(listed) >= MAX_LISTED else None
+        return Slot(origin, *listed[0][2:]) if len(listed) >= MAX_LISTED else None
 
     def publishers(self, job: JobId) -> set[PeerId]:
         return self._publishers.get(job, set())
@@ -217,11 +222,11 @@ class RecordLog:
         log.slots[record.seq] = slot
         if record.kind == "job":
             self._publishers.setdefault(JobId(record.key), set()).add(record.origin)
-        if record.kind in LISTED:
-            listed = self._listed.setdefault((record.origin, record.kind), [])
-            insort(listed, (record.incarnation, record.seq, record.key))
+        if slot.job is None:
+            listed = self._listed.setdefault((record.origin, _list_of(record.kind)), [])
+            insort(listed, (record.incarnation, record.seq, record.kind, record.key))
             if len(listed) > MAX_LISTED:
-                oldest = Slot(record.origin, record.kind, listed[0][2])
+                oldest = Slot(record.origin, *listed[0][2:])
                 self.drop(oldest)
                 return (Fate.SUPERSEDED if oldest == slot else Fate.NEW), (*gone, oldest)
         return Fate.NEW, gone
@@ -318,9 +323,9 @@ class RecordLog:
             self._publishers[JobId(slot.key)].discard(slot.origin)
             if not self._publishers[JobId(slot.key)]:
                 del self._publishers[JobId(slot.key)]
-        if slot.kind in LISTED:
-            listed = self._listed[slot.origin, slot.kind]
-            del listed[bisect_left(listed, (r.incarnation, r.seq, r.key))]
+        if slot.job is None:
+            listed = self._listed[slot.origin, _list_of(slot.kind)]
+            del listed[bisect_left(listed, (r.incarnation, r.seq, r.kind, r.key))]
 
     def drop_job(self, job: JobId) -> list[Slot]:
         """Let go of a job's logs, and of what was seen of them. The slots that went."""

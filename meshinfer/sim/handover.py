@@ -63,7 +63,7 @@ class Handover:
         peer, asked = self._shell.id_of(other), self._wanted.get(stream)
         if asked is not None and peer == asked.peer:
             self._granted(stream, read_give_work(data).tasks)
-        else:
+        elif -stream % 2 != (self._me > other):  # else it is an answer that came too late
             wanted = read_want_work(data)
             self._tickets.append((other, stream))
             self._shell.feed(WorkAsked(peer, wanted.job, wanted.most, len(self._tickets) - 1))
