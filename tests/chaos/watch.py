@@ -48,6 +48,13 @@ class Watch:
             last = [(at, name) for told in self._told.values() for name, at in told.items() if name in names]
         return max(last)[1] if last else None
 
+    def at_work(self, names: Container[str], within: float = 0.3) -> str | None:
+        """Which of these told, a moment ago, of a task that nobody else has."""
+        now = time.monotonic()
+        with self._lock:
+            sole = [next(iter(told.items())) for told in self._told.values() if len(told) == 1]
+        return next((name for name, at in sole if name in names and now - at < within), None)
+
     def killed(self, name: str, at: float) -> set[str]:
         """The tasks it had in hand, which nobody else has begun."""
         with self._lock:
