@@ -13,6 +13,7 @@ from meshinfer.cli.showcase_plan import Plan
 from meshinfer.cli.showcase_reckoning import Site
 from meshinfer.cli.showcase_screen import Screen
 from meshinfer.demo import read_truth, truth_path
+from meshinfer.schedule.choice import MEETING
 
 
 def lay_footage(screen: Screen, place: Place, plan: Plan) -> dict[str, Site]:
@@ -55,6 +56,7 @@ def start_peers(screen: Screen, crew: Crew, place: Place, plan: Plan) -> None:
         files = plan.size.clips * sum(len(sites) for sites in plan.held.values())
         asked = {crew.peers[name] for name in (plan.publisher, plan.watcher)}
         crew.wait("the peers tell of their footage", lambda: all(_entries(peer) == files for peer in asked))
+        time.sleep(MEETING)  # those that have only just met would listen for two seconds before they start
     for name, peer in crew.peers.items():
         sites = plan.held[name]
         held = f"holds {count(plan.size.clips * len(sites), 'file')}" if sites else "holds no footage"
