@@ -50,7 +50,7 @@ def play(scenario: Scenario, seed: int) -> Figures:
 
 def play_for(scenario: Scenario, seed: int, events: int) -> tuple[Violated | None, int, int]:
     """At most so many events of a run, 0 for all; what broke, the events that happened, and the faults planned."""
-    world = World(scenario, seed, random.Random(seed))  # noqa: S311
+    world = World(scenario, seed, random.Random(seed))  # noqa: S311  a replay, not a secret
     broken = None
     try:
         if events:

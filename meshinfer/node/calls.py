@@ -22,7 +22,7 @@ from meshinfer.node.closing import closing
 from meshinfer.node.follow import Follower
 from meshinfer.node.merge import merged
 from meshinfer.node.subscription import Filter, Subscription
-from meshinfer.node.views import View, event_view, job_view, missing_view, name_of, peers_view, story_view, verdict_view
+from meshinfer.node.views import View, event_view, job_view, missing_view, peers_view, story_view, verdict_view
 from meshinfer.schedule.log import MAX_LISTED
 from meshinfer.schedule.state import ScheduleState
 from meshinfer.wire.messages import Ask, CatalogPage, ResultsOf
@@ -183,7 +183,7 @@ class Calls:
                     async with aclosing(self._node.questions.catalog_of(peer)) as pages:
                         async for page in pages:
                             entries += len(page.entries)
-                            for line in _catalog_lines(page, peer, name_of(state, peer)):
+                            for line in _catalog_lines(page, peer, state.called(peer)):
                                 yield line
                 except (MeshError, ProtocolError) as e:
                     missing[peer] = str(e)
@@ -237,8 +237,8 @@ class Calls:
         if peer == state.me:
             raise ConfigError("that is this peer itself: to retire it, stop it and forget it at the others")
         if peer in state.connected:
-            raise ConfigError(f"{name_of(state, peer)} is connected, so it is not gone: stop it first")
-        name, records = name_of(state, peer), node.records.forget(peer)  # first: its record would make it known again
+            raise ConfigError(f"{state.called(peer)} is connected, so it is not gone: stop it first")
+        name, records = state.called(peer), node.records.forget(peer)  # first: its record would make it known again
         await node.neighbours.forget(peer)
         yield {"end": {"peer": peer, "name": name, "records": records}}
 

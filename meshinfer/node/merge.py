@@ -18,7 +18,7 @@ from meshinfer.errors import MeshError, ProtocolError
 from meshinfer.model.ids import PeerId, TaskId, digest_of
 from meshinfer.node.findings import Finding, Findings
 from meshinfer.node.replay import Found
-from meshinfer.node.views import event_view, job_view, missing_view, name_of
+from meshinfer.node.views import event_view, job_view, missing_view
 from meshinfer.schedule.job import JobState
 from meshinfer.schedule.progress import progress
 from meshinfer.schedule.state import ScheduleState
@@ -41,7 +41,7 @@ async def merged(
     refused: list[PeerId] = []
     digests: list[str] = []
     for peer in sorted(now.shares.keys() & reachable):
-        name = name_of(state, peer)
+        name = state.called(peer)
         try:
             async with aclosing(findings.of(peer, ask)) as answers:
                 async for finding in answers:
@@ -64,7 +64,7 @@ async def merged(
             "job": view,
             "partial": bool(missing) or view["state"] not in ("done", "cancelled", "expired"),
             "missing": missing_view(state, missing),
-            "pixels_refused": [{"peer": p, "name": name_of(state, p)} for p in refused],
+            "pixels_refused": [{"peer": p, "name": state.called(p)} for p in refused],
             "digest": digest_of(sorted(digests)),
         }
     }

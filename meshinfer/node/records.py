@@ -222,18 +222,13 @@ class Records:
         return View(self.log.seen_of(named), named, relay)
 
     def lacking(self, theirs: View, peer: PeerId) -> list[Aged]:
-        """What a peer with this view lacks, ready to travel; and the last of its own records, by which it would know
-        that another speaks in its name."""
+        """What a peer with this view lacks, ready to travel."""
         now = trio.current_time()
-        jobs = [None, *(job for job in theirs.jobs if job in self.keeping.kept)]
-        lacking = list(self.log.missing(theirs.logs, jobs))
-        if (last := self.log.last_of(peer)) is not None and last not in lacking:
-            lacking.append(last)
+        lacking = self.keeping.lacking(theirs.logs, theirs.jobs, peer)
         return [Aged(held.record.sealed, max(0.0, now - held.born)) for held in lacking]
 
     def ends(self, peer: PeerId, theirs: View, asked: Collection[JobId]) -> None:
-        """A sync has brought all that `peer` has of its own logs: what all keep, and of the jobs it was asked for."""
-        self.log.ends(peer, {log: e for log, e in theirs.logs.items() if log.job is None or log.job in asked})
+        self.keeping.ends(peer, theirs.logs, asked)
         self._work.set()
 
     def welcome(self, peer: PeerId) -> None:

@@ -20,22 +20,17 @@ from meshinfer.schedule.story import explain
 View = dict[str, Any]
 
 
-def name_of(state: ScheduleState, peer: PeerId) -> str:
-    fact = state.peers.get(peer)
-    return fact.name if fact else peer[-6:]
-
-
 def event_view(state: ScheduleState, event: Event) -> View:
     view: View = msgspec.to_builtins(event)
     view["cursor"] = str(event.cursor)
-    view["peer"], view["peer_name"] = event.peer, name_of(state, event.peer)
+    view["peer"], view["peer_name"] = event.peer, state.called(event.peer)
     view["wall"] = event.wall
     view["detections"] = [{"label": d.label, "score": d.score, "box": list(d.box)} for d in event.detections]
     return view
 
 
 def verdict_view(state: ScheduleState, peer: PeerId, verdict: Verdict) -> View:
-    return {"peer": peer, "name": name_of(state, peer), **msgspec.to_builtins(verdict), **_lists(verdict)}
+    return {"peer": peer, "name": state.called(peer), **msgspec.to_builtins(verdict), **_lists(verdict)}
 
 
 def _lists(verdict: Verdict) -> View:
@@ -56,7 +51,7 @@ def _told(e: TaskError) -> View:
 
 
 def missing_view(state: ScheduleState, missing: dict[PeerId, str]) -> list[View]:
-    return [{"peer": p, "name": name_of(state, p), "reason": why} for p, why in sorted(missing.items())]
+    return [{"peer": p, "name": state.called(p), "reason": why} for p, why in sorted(missing.items())]
 
 
 def job_view(state: ScheduleState, job: JobState, now: float, verdicts: dict[PeerId, Verdict] | None = None) -> View:
@@ -78,7 +73,7 @@ def job_view(state: ScheduleState, job: JobState, now: float, verdicts: dict[Pee
         "model": job.info.spec.model if job.info.spec else "?",
         "digest": job.info.order.model,
         "publisher": job.info.publisher,
-        "publisher_name": name_of(state, job.info.publisher),
+        "publisher_name": state.called(job.info.publisher),
         "published": job.info.order.published,
         "expires_in": round(max(0.0, job.expires_at - now), 1),
         "scope": job.info.spec.scope if job.info.spec else "?",
@@ -124,7 +119,7 @@ def story_view(state: ScheduleState, job: JobState, now: float) -> list[View]:
         {
             "condition": strand.story.condition,
             "peer": strand.story.peer,
-            "name": name_of(state, strand.story.peer) if strand.story.peer else "",
+            "name": state.called(strand.story.peer) if strand.story.peer else "",
             "tasks": strand.tasks,
             "why": strand.story.why,
             "example": strand.example,

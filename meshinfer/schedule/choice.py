@@ -60,11 +60,7 @@ def choose(job: JobState, mine: Mine, now: float, view: View) -> Choice:
     epoch = _next_epoch(job, mine, me, now)
     if now < mine.taken:
         return Choice(start=True, epoch=epoch)
-    at_work = [
-        (-claimed, peer)
-        for claimed, peer in job.claimed(task, me)
-        if peer not in ended and job.holds(peer, task) and now < job.lease(peer)
-    ]
+    at_work = [(-claimed, peer) for claimed, peer in job.at_work(task, now, me) if peer != me]
     if at_work:
         return Choice(start=False, stands_by=min(at_work)[1])
     if (elsewhere := _at_work_for_another(job, mine, now, view)) is not None:
@@ -76,11 +72,10 @@ def choose(job: JobState, mine: Mine, now: float, view: View) -> Choice:
     if now < settled and (job.late or any(_may_claim(job, peer, mine, view) for peer in view.sources)):
         return Choice(start=False, until=settled)
     others = [peer for peer in job.holders(task) if peer not in ended and peer != me]
-    able = [
-        peer
-        for peer in others
-        if now < job.lease(peer) and not job.defers(peer) and peer not in _passed(job, mine, now)
-    ]
+    able = [peer for peer in others if now < job.lease(peer) and not job.defers(peer)]
+    if able:
+        passed = _passed(job, mine, now)
+        able = [peer for peer in able if peer not in passed]
     before = _did_before(job, task, view) & {me, *able}
     first = ranked(unit_of(task), before or {me, *able}, view.weights)[0]
     if first == me:

@@ -80,7 +80,7 @@ class JobState:
     epochs: dict[TaskId, int] = field(default_factory=dict)
     """The highest epoch that another peer has stated of a task."""
     trail: dict[TaskId, list[PeerId]] = field(default_factory=dict)
-    """Peers that have had a task, in the order in which this one heard of it; kept for tasks that moved."""
+    """Peers that have had a task, in the order in which this one heard of it; the last eight."""
     leases: Leases = field(default_factory=Leases)
     unsaid: list[Outcome] = field(default_factory=list)
     """Outcomes of ours that are no record yet."""
@@ -166,6 +166,18 @@ class JobState:
     def claimed(self, task: TaskId, me: PeerId) -> list[tuple[int, PeerId]]:
         """Who else says that they are working on it: (epoch, peer)."""
         return [(tasks[task], p) for p, tasks in sorted(self.working.items()) if task in tasks and p != me]
+
+    def at_work(self, task: TaskId, now: float, me: PeerId) -> list[tuple[int, PeerId]]:
+        """Whose claim on it counts: (epoch, peer). Ours always; another's while it holds it, has not ended it, and has
+        a lease."""
+        return [
+            (tasks[task], peer)
+            for peer, tasks in sorted(self.working.items())
+            if task in tasks
+            and self.holds(peer, task)
+            and peer not in self.ended(task)
+            and (peer == me or now < self.lease(peer))
+        ]
 
     def note_claim(self, peer: PeerId, claim: Claim, at: float) -> None:
         before = self.claims.get(peer)

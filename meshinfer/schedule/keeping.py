@@ -10,15 +10,16 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from enum import Enum
 from typing import NamedTuple
 
 from meshinfer.model.facts import Cancel, PeerFact
 from meshinfer.model.ids import JobId, PeerId, hash_of
 from meshinfer.model.job import MAX_EXPIRES, JobOrder, read_order
+from meshinfer.model.logs import Extent, LogId
 from meshinfer.model.record import Record
-from meshinfer.schedule.log import Fate, RecordLog, Slot, job_of
+from meshinfer.schedule.log import Fate, Held, RecordLog, Slot, job_of
 from meshinfer.schedule.overheard import Overheard
 from meshinfer.schedule.stimuli import Heard, JobForgotten, PeerForgotten, Stimulus, StoreLost
 
@@ -165,6 +166,18 @@ class Keeping:
         return out
 
     # ---- what comes in -----------------------------------------------------------------------------------------------
+
+    def lacking(self, seen: Mapping[LogId, Extent], jobs: Iterable[JobId], peer: PeerId) -> list[Held]:
+        """What a peer that has seen so much, and keeps these jobs, lacks; and the last of its own records, by which it
+        would know that another speaks in its name."""
+        lacking = list(self.log.missing(seen, [None, *(job for job in jobs if job in self.kept)]))
+        if (last := self.log.last_of(peer)) is not None and last not in lacking:
+            lacking.append(last)
+        return lacking
+
+    def ends(self, peer: PeerId, seen: Mapping[LogId, Extent], asked: Collection[JobId]) -> None:
+        """A sync has brought all that `peer` has of its own logs: what all keep, and of the jobs it was asked for."""
+        self.log.ends(peer, {log: e for log, e in seen.items() if log.job is None or log.job in asked})
 
     def hear(self, record: Record, born: float, now: float, *, wall: float, by: PeerId | None = None) -> Taken:
         """A genuine record, brought by a neighbour. `wall`: unix seconds."""

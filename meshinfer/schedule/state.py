@@ -339,6 +339,11 @@ class ScheduleState:
 
     # ---- the others --------------------------------------------------------------------------------------------------
 
+    def called(self, peer: PeerId) -> str:
+        """Its name, or the end of its id where nobody has told it."""
+        fact = self.peers.get(peer)
+        return fact.name if fact else peer[-6:]
+
     def live(self, peer: PeerId, job: JobState, now: float) -> bool:
         """Connected, so a moment ago, or heard to speak of this job."""
         return peer == self.me or self.presence.live(peer) or now < job.lease(peer)

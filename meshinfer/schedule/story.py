@@ -80,7 +80,7 @@ def story(state: ScheduleState, job: JobState, task: TaskId, now: float) -> Task
         return TaskStory("cancelled", None, f"cancelled: {job.cancelled}{before}")
     if at_work := _at_work(state, job, task, now):
         epoch, peer = at_work[0]
-        others = [called(state, other) for _, other in at_work[1:]]
+        others = [state.called(other) for _, other in at_work[1:]]
         also = f"; {', '.join(others)} runs it too, not having heard of that" if others else ""
         return TaskStory("running", peer, _how_it_came(state, job, task, peer, epoch) + also + before)
     if not job.is_open(now):
@@ -95,7 +95,7 @@ def _done(state: ScheduleState, job: JobState, task: TaskId) -> TaskStory:
     why = _how_it_came(state, job, task, peer, outcome.epoch)
     twice = sorted(p for p, o in job.ended(task).items() if o.done and p != peer)
     if twice:
-        why += f"; done by {', '.join(called(state, p) for p in twice)} too, and counted once"
+        why += f"; done by {', '.join(state.called(p) for p in twice)} too, and counted once"
     if job.disputed(task):
         why += "; THEIR RESULTS DIFFER"
     if failed := _failures(state, job, task):
@@ -105,14 +105,7 @@ def _done(state: ScheduleState, job: JobState, task: TaskId) -> TaskStory:
 
 def _at_work(state: ScheduleState, job: JobState, task: TaskId, now: float) -> list[tuple[int, PeerId]]:
     """Who runs it, whoever has it first."""
-    found = [
-        (tasks[task], peer)
-        for peer, tasks in job.working.items()
-        if task in tasks
-        and job.holds(peer, task)
-        and peer not in job.ended(task)
-        and (peer == state.me or now < job.lease(peer))
-    ]
+    found = job.at_work(task, now, state.me)
     rank = ranked(unit_of(task), [peer for _, peer in found], {})
     return sorted(found, key=lambda item: (-item[0], rank.index(item[1])))
 
@@ -120,7 +113,7 @@ def _at_work(state: ScheduleState, job: JobState, task: TaskId, now: float) -> l
 def _how_it_came(state: ScheduleState, job: JobState, task: TaskId, peer: PeerId, epoch: int) -> str:
     if epoch == 0:
         return ""
-    had = [called(state, other) for other in job.trail.get(task, ()) if other != peer]
+    had = [state.called(other) for other in job.trail.get(task, ()) if other != peer]
     return f"taken over from {', then '.join(had)}" if had else f"taken over ({epoch} before had or could have had it)"
 
 
@@ -131,14 +124,14 @@ def _pending(state: ScheduleState, job: JobState, task: TaskId, now: float, befo
     weights = {peer: fact.cores for peer, fact in state.peers.items()}
     if able:
         first, *rest = ranked(unit_of(task), able, weights)
-        others = f"; {', '.join(called(state, peer) for peer in rest)} would take over" if rest else ""
-        return TaskStory("queued", first, f"its turn comes at {called(state, first)}{others}{before}")
+        others = f"; {', '.join(state.called(peer) for peer in rest)} would take over" if rest else ""
+        return TaskStory("queued", first, f"its turn comes at {state.called(first)}{others}{before}")
     if here:
-        reasons = [f"{called(state, peer)} starts nothing: {_excuse(state, job, peer)}" for peer in here]
+        reasons = [f"{state.called(peer)} starts nothing: {_excuse(state, job, peer)}" for peer in here]
         return TaskStory("waiting", here[0], "; ".join(reasons) + before)
     if not left:
         return TaskStory("waiting", None, f"no other peer holds it{before}")
-    names = " or ".join(called(state, peer) for peer in left)
+    names = " or ".join(state.called(peer) for peer in left)
     return TaskStory(
         "waiting", left[0], f"only {names} {'holds' if len(left) == 1 else 'hold'} it, not heard from{before}"
     )
@@ -150,9 +143,4 @@ def _excuse(state: ScheduleState, job: JobState, peer: PeerId) -> str:
 
 def _failures(state: ScheduleState, job: JobState, task: TaskId) -> str:
     failed = [(peer, o) for peer, o in sorted(job.ended(task).items()) if not o.done]
-    return "; ".join(f"failed at {called(state, peer)} ({o.error_kind or 'host'}: {o.error})" for peer, o in failed)
-
-
-def called(state: ScheduleState, peer: PeerId) -> str:
-    fact = state.peers.get(peer)
-    return fact.name if fact else peer[-6:]
+    return "; ".join(f"failed at {state.called(peer)} ({o.error_kind or 'host'}: {o.error})" for peer, o in failed)

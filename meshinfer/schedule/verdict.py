@@ -93,9 +93,8 @@ def _about(state: ScheduleState, job: JobState, left_to: list[PeerId], elsewhere
         parts.append("expired")
     if state.no_room:
         parts.append(f"starts no tasks now: {state.no_room}")
-    for peer in sorted(set(left_to)):
-        name = state.peers[peer].name if peer in state.peers else peer[-6:]
-        parts.append(f"leaves {left_to.count(peer)} to {name}, which holds copies")
+    left = sorted(set(left_to))
+    parts += [f"leaves {left_to.count(peer)} to {state.called(peer)}, which holds copies" for peer in left]
     if elsewhere:
         parts.append(f"{elsewhere} done by others that hold copies")
     return "; ".join(parts)

@@ -183,17 +183,13 @@ class Books:
         return View(self.log.seen_of(named), named, self.keeping.to_relay(named, by, self._host.connections()))
 
     def lacking(self, theirs: View, peer: PeerId) -> list[Aged]:
-        """What a peer with this view lacks, ready to travel; and the last of its own records, by which it would know
-        that another speaks in its name."""
+        """What a peer with this view lacks, ready to travel."""
         now = self._host.clock()
-        jobs = [None, *(job for job in theirs.jobs if job in self.keeping.kept)]
-        lacking = list(self.log.missing(theirs.logs, jobs))
-        if (last := self.log.last_of(peer)) is not None and last not in lacking:
-            lacking.append(last)
+        lacking = self.keeping.lacking(theirs.logs, theirs.jobs, peer)
         return [Aged(held.record.sealed, max(0.0, now - held.born)) for held in lacking]
 
     def ends(self, peer: PeerId, theirs: View, asked: Collection[JobId]) -> None:
-        self.log.ends(peer, {log: e for log, e in theirs.logs.items() if log.job is None or log.job in asked})
+        self.keeping.ends(peer, theirs.logs, asked)
         self._flush_in(WRITE_EVERY)
 
     def tidy(self) -> None:

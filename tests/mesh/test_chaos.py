@@ -90,7 +90,7 @@ def test_nothing_is_lost_and_nothing_is_there_twice(crowd: Crowd, videos: list[P
         stride = more.get("sample", {}).get("every", 1)
         plain = {v.name: detect_all(EMBEDDED, v, DETECT, stride) for v in videos}
         collector = sorted(crowd.peers)[(number + 3) % 4]
-        found = eventually("all who took part can be asked", lambda c=collector, j=job: crowd.results(c, j))  # type: ignore[misc]
+        found = eventually("all who took part can be asked", lambda c=collector, j=job: crowd.results(c, j))  # type: ignore[misc]  # bound now
         assert compare(found, plain, holders if more["scope"] == "every" else None) == ([], []), (job, more)
 
 

@@ -47,7 +47,7 @@ def test_without_gossip_all_is_learnt_from_syncs() -> None:
     world = World(SHIPPED["silent"], 1, random.Random(1))
     heard: list[bytes] = []
     for peer in world.peers:
-        peer.gossip = heard.append  # type: ignore[method-assign]
+        peer.gossip = heard.append  # type: ignore[method-assign]  # to listen in
     figures = world.run()
     assert heard == []
     assert figures.gossip[0] > 0

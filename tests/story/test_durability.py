@@ -79,7 +79,7 @@ def test_killed_again_and_again_while_it_writes(start: Callable[..., Host], plac
     job = peer.publish(**JOB)
     before = 0
     for _ in range(3):
-        eventually("it gets on", lambda least=before: peer.job(job)["analysed"] > least or peer.job(job)["state"])  # type: ignore[misc]
+        eventually("it gets on", lambda least=before: peer.job(job)["analysed"] > least or peer.job(job)["state"])  # type: ignore[misc]  # bound now
         before = peer.job(job)["analysed"]
         peer.kill(signal.SIGKILL)
         with closing(Database.open(database(peer))) as db, db.reading() as c:

@@ -275,7 +275,7 @@ def test_ten_thousand_open_jobs_of_one_peer_are_a_thousand() -> None:
 def test_numbers_that_no_peer_reaches(changes: dict[str, int], why: Refusal) -> None:
     peer = Peer()
     fact = PeerFact("a", {}, (), "1", 1, 1)
-    assert peer.hear(peer.record(fact, **changes)) is why  # type: ignore[arg-type]
+    assert peer.hear(peer.record(fact, **changes)) is why  # type: ignore[arg-type]  # fields by name
     assert peer.hear(peer.record(fact, BOB, incarnation=int(WALL * 1000) + k.FUTURE - 1)) is Fate.NEW
     assert len(peer.log) == 1
 
