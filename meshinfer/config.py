@@ -22,6 +22,7 @@ from meshinfer.home import make_home as make_home
 from meshinfer.home import socket_path as socket_path
 from meshinfer.model.catalog import Kind
 from meshinfer.model.ids import Labels
+from meshinfer.model.ids import Peer as SignerId
 from meshinfer.model.typed import did_you_mean, typed
 
 SOURCE_NAME = re.compile(r"^[A-Za-z0-9._-]{1,64}$")
@@ -77,6 +78,15 @@ class Limits(Struct, frozen=True, forbid_unknown_fields=True):
     """Seconds between two looks at the sources."""
 
 
+class Models(Struct, frozen=True, forbid_unknown_fields=True):
+    signers: Annotated[tuple[SignerId, ...], Meta(max_length=64)] = ()
+    """Peer ids whose models may run here, besides this peer's own."""
+    fetch: bool = True
+    """Whether a model that a job names and that lies at another peer is fetched from there."""
+    budget_mb: Annotated[int, Meta(ge=1, le=10_000_000)] = 4096
+    """Disk for fetched models: the least recently used go first. What was added here by hand stays."""
+
+
 class Config(Struct, frozen=True, forbid_unknown_fields=True):
     home: Path
     """Identity, database, models and control socket of this peer."""
@@ -85,6 +95,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     source: Annotated[tuple[SourceConfig, ...], Meta(max_length=256)] = ()
     policy: Policy = msgspec.field(default_factory=Policy)
     limits: Limits = msgspec.field(default_factory=Limits)
+    models: Models = msgspec.field(default_factory=Models)
 
 
 class _Layer(Struct, frozen=True, forbid_unknown_fields=True):
@@ -95,10 +106,11 @@ class _Layer(Struct, frozen=True, forbid_unknown_fields=True):
     source: Annotated[tuple[SourceConfig, ...], Meta(max_length=256)] = ()
     policy: Policy = msgspec.field(default_factory=Policy)
     limits: Limits = msgspec.field(default_factory=Limits)
+    models: Models = msgspec.field(default_factory=Models)
 
 
-_SECTIONS: dict[str, type[Struct]] = {"peer": Peer, "mesh": Mesh, "policy": Policy, "limits": Limits}
-_NUMBERS = {"workers": int, "disk_reserve_mb": int, "settle": float, "rescan": float}
+_SECTIONS: dict[str, type[Struct]] = {"peer": Peer, "mesh": Mesh, "policy": Policy, "limits": Limits, "models": Models}
+_NUMBERS = {"workers": int, "disk_reserve_mb": int, "settle": float, "rescan": float, "budget_mb": int}
 _TRUTH = {"true": True, "yes": True, "1": True, "on": True, "false": False, "no": False, "0": False, "off": False}
 
 
@@ -206,11 +218,11 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
 
 def _from_text(variable: str, key: str, text: str) -> Any:
     match key:
-        case "listen" | "announce" | "bootstrap":
+        case "listen" | "announce" | "bootstrap" | "signers":
             return [part.strip() for part in text.split(",") if part.strip()]
         case "labels":
             return parse_labels([part for part in text.split(",") if part.strip()], where=variable)
-        case "share_pixels":
+        case "share_pixels" | "fetch":
             if text.lower() not in _TRUTH:
                 raise ConfigError(f"{variable}: expected true or false, got {text!r}")
             return _TRUTH[text.lower()]

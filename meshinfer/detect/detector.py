@@ -15,10 +15,10 @@ from meshinfer.detect.layouts.layout import Candidates, Floats
 from meshinfer.detect.names import clean, name_classes, read_names
 from meshinfer.detect.onnx import DTYPES, Input, Session
 from meshinfer.detect.preprocess import PADDING, Canvas, Image, Recipe
-from meshinfer.detect.prescan import MAX_MODEL_BYTES
 from meshinfer.detect.sidecar import read_sidecar
 from meshinfer.detect.suppress import best_first, suppress
 from meshinfer.errors import ModelError
+from meshinfer.model.bundle import MAX_MODEL_BYTES
 from meshinfer.model.detection import MAX_DETECTIONS, Detection
 from meshinfer.model.ids import ModelDigest
 from meshinfer.model.job import Detect

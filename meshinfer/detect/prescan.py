@@ -10,9 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from meshinfer.errors import ModelError
+from meshinfer.model.bundle import MAX_MODEL_BYTES
 
-MAX_MODEL_BYTES = 512 * 1024 * 1024
-"""The largest detectors in use are about 300 MB in fp32."""
 MAX_NODES = 20_000
 """YOLOv8x has about 500 nodes; quantised, 2,000."""
 MAX_FIELDS = 1_000_000
