@@ -10,16 +10,10 @@ from collections.abc import Mapping
 from types import ModuleType
 from typing import Any, NamedTuple
 
-import numpy as np
 from numpy.typing import NDArray
 
 from meshinfer.detect.prescan import prescan
 from meshinfer.errors import ModelError
-
-DTYPES: Mapping[str, type[np.float32] | type[np.float16]] = {
-    "tensor(float)": np.float32,
-    "tensor(float16)": np.float16,
-}
 
 
 class Input(NamedTuple):
@@ -54,10 +48,10 @@ class Session:
         )
         self.outputs: tuple[str, ...] = tuple(o.name for o in self._session.get_outputs())
 
-    def run(self, name: str, blob: NDArray[Any]) -> list[NDArray[Any]]:
-        """The outputs for one input. Raises ModelError."""
+    def run(self, feeds: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
+        """The outputs, for all inputs by name. Raises ModelError."""
         try:
-            outputs: list[NDArray[Any]] = self._session.run(None, {name: blob})
+            outputs: list[NDArray[Any]] = self._session.run(None, dict(feeds))
         except _failures() as e:
             raise ModelError(f"failed while running: {_first_line(e)}") from None
         return outputs

@@ -74,7 +74,7 @@ def test_a_sidecar_is_typed(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ('colr = "rgb"', "m.toml: .*colr.*; it may hold: layout, colour"),
+        ('colr = "rgb"', "m.toml: .*colr.*; it may hold: layout, width, .*colour"),
         ('colour = "red"', r"m.toml: .*'red'.*\$\.colour"),
         ("mean = [1, 2]", r"m.toml: .*\$\.mean"),
         ("std = [1, 0, 1]", r"m.toml: .*\$\.std\[1\]"),

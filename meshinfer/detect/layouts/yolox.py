@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from meshinfer.detect.layouts.layout import Floats, Probe, grid
+from meshinfer.detect.layouts.layout import grid
 from meshinfer.detect.layouts.objectness import Objectness, shape_fits
+from meshinfer.detect.layouts.probe import Floats, Probe
 from meshinfer.detect.preprocess import Recipe
 
 _RECIPE = Recipe(colour="bgr", scale=1.0, fit="top-left")
