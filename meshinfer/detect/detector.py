@@ -86,14 +86,15 @@ class Worker:
         placement = self._canvas.draw(image)
         outputs = self._detector.trial.run(self._feeds)
         self._layout.check(outputs)
-        # A hostile or broken model may put out anything; NaN and infinity are in no picture.
         with np.errstate(all="ignore"):
             found = self._layout.decode(outputs, self._detect.min_score)
         if self._detect.classes:
             found = found.take(self._wanted[found.labels])
-        finite = np.isfinite(found.boxes).all(axis=1)
-        if not finite.all():
-            found = found.take(np.flatnonzero(finite))
+        # A hostile or broken model may put out anything: NaN and infinity are in no picture, nor is a box without area.
+        (x0, y0, x1, y1), finite = found.boxes.T, np.isfinite(found.boxes).all(axis=1)
+        sound = np.flatnonzero(finite & (x0 < x1) & (y0 < y1))
+        if len(sound) < len(finite):
+            found = found.take(sound)
         found = self._without_overlaps(found)
         boxes = placement.to_frame(found.boxes.astype(np.float64))
         scores = np.round(np.clip(found.scores.astype(np.float64), 0, 1), 4)

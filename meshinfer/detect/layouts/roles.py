@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from meshinfer.detect.layouts.probe import Array, Probe
-from meshinfer.detect.layouts.scores import within_unit
+from meshinfer.detect.layouts.scores import are_probabilities, within_unit
 
 _NAMED = (
     ("detection_boxes", "detection_scores", "detection_classes", "num_detections"),
@@ -94,6 +94,8 @@ def find_pair(probe: Probe) -> Pair | None:
         return Pair(0, 1) if a[2] == 4 else None
     if a[2] == b[2] == 4:
         boxy = [place for place, name in enumerate(probe.called) if "box" in name.lower()]
+        if len(boxy) != 1:
+            boxy = [place for place, output in enumerate(probe.outputs) if not are_probabilities(output)]
         if len(boxy) != 1:
             boxy = [place for place, output in enumerate(probe.outputs) if within_unit(output)]
         return Pair(boxy[0], 1 - boxy[0]) if len(boxy) == 1 else None
