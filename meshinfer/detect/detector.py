@@ -93,7 +93,7 @@ class Worker:
         # A hostile or broken model may put out anything: NaN and infinity are in no picture, nor is a box without area.
         (x0, y0, x1, y1), finite = found.boxes.T, np.isfinite(found.boxes).all(axis=1)
         sound = np.flatnonzero(finite & (x0 < x1) & (y0 < y1))
-        if len(sound) < len(finite):
+        if len(sound) < len(found.boxes):
             found = found.take(sound)
         found = self._without_overlaps(found)
         boxes = placement.to_frame(found.boxes.astype(np.float64))

@@ -66,7 +66,7 @@ def _by_sight(probe: Probe) -> type[Layout]:
     raise ModelError(
         f"unknown layout: from {probe.width}x{probe.height} pixels it makes {probe.shapes}.\n"
         "If it is one of these, say so in a file of the same name ending in .toml, "
-        f'e.g. layout = "yolov8" (and `outputs`, where it has more than these):\n{known}'
+        f'e.g. layout = "yolov8" (and `outputs`: those that count, as boxes, scores, labels):\n{known}'
     )
 
 

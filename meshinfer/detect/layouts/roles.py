@@ -33,9 +33,10 @@ def find_rows(probe: Probe) -> Rows | None:
     if probe.said.outputs:
         rows = Rows(*range(len(outputs))) if len(outputs) in (3, 4) else None
         return rows if rows and _belong(outputs, rows) else None
+    called = [name.removesuffix(":0") for name in probe.called]  # as TensorFlow 1 writes them
     for names in _NAMED:
-        if set(names) <= set(probe.called):
-            rows = Rows(*(probe.called.index(name) for name in names))
+        if set(names) <= set(called):
+            rows = Rows(*(called.index(name) for name in names))
             if _belong(outputs, rows):
                 return rows
     candidates = [rows for rows in _by_shape(outputs) if _belong(outputs, rows)] if len(outputs) in (3, 4) else []
