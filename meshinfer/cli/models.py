@@ -127,6 +127,7 @@ def _show(session: Session, known: list[dict[str, Any]]) -> None:
         names = ", ".join(classes[:3]) + (f", … ({len(classes)})" if len(classes) > 3 else "")
         name = f"{model.get('name')}@{model['version']}" if model.get("version") else str(model.get("name"))
         pixels = f"{model.get('width', '?')}x{model.get('height', '?')}"
+        pixels = f"up to {pixels}" if model.get("rectangular") else pixels
         digest = clean(model.get("digest", ""))[:12]
         rows.append(
             [

@@ -36,6 +36,8 @@ _SIZE_INPUTS = frozenset({"orig_target_sizes"})
 class Intake:
     picture: Input
     channels_last: bool
+    batched: bool
+    """Whether it has a first dimension for pictures; torchvision's exports take one alone."""
     extra: tuple[Input, ...]
     width: int
     height: int
@@ -55,7 +57,7 @@ class Intake:
     def feeds(self, blob: NDArray[Any], width: int, height: int) -> dict[str, NDArray[Any]]:
         """All inputs, for a picture of `width` x `height`. The same `blob` may be drawn into again."""
         told = {i.name: np.array([[width, height]], _NUMBERS[i.type]) for i in self.extra}
-        return {self.picture.name: blob, **told}
+        return {self.picture.name: blob if self.batched else blob[0], **told}
 
     def grey(self, width: int, height: int) -> NDArray[Any]:
         """A picture in which nothing is."""
@@ -74,17 +76,23 @@ def read_intake(inputs: tuple[Input, ...], metadata: Mapping[str, str], sidecar:
             f" (and {' or '.join(sorted(_SIZE_INPUTS))})"
         )
     (picture,) = pictures
-    shape = picture.shape
-    channels_last = len(shape) == 4 and shape[3] == 3 and shape[1] != 3
+    batched = len(picture.shape) != 3
+    shape = picture.shape if batched else (1, *picture.shape)
+    channels_last = batched and len(shape) == 4 and shape[3] == 3 and shape[1] != 3
     channels = shape[3] if channels_last else shape[1] if len(shape) == 4 else 0
-    if picture.type not in _PIXELS or len(shape) != 4 or shape[0] not in (1, None) or channels not in (3, None):
+    if (
+        picture.type not in _PIXELS
+        or len(shape) != 4
+        or shape[0] not in (1, None)
+        or channels not in ((3, None) if batched else (3,))
+    ):
         raise ModelError(
             f"its input is {seen}; the layouts that run take one picture: float, half or uint8, "
-            "[1, 3, height, width] or [1, height, width, 3]"
+            "[1, 3, height, width], [1, height, width, 3] or [3, height, width]"
         )
     height, width = shape[1:3] if channels_last else shape[2:4]
     size, notices = _size(width, height, metadata, sidecar)
-    return Intake(picture, channels_last, extra, *size, width is None and height is None, notices)
+    return Intake(picture, channels_last, batched, extra, *size, width is None and height is None, notices)
 
 
 def _takes_size(source: Input) -> bool:

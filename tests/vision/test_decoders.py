@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from meshinfer.detect.detector import Detector, load_detector
+from meshinfer.detect.layouts import LAYOUTS, Probe, choose
+from meshinfer.detect.sidecar import Sidecar
 from meshinfer.errors import ModelError
 from meshinfer.model.job import Detect
 from tests.vision.loops import LOOPS
@@ -137,3 +139,36 @@ def test_any_number_of_rows(case: str) -> None:
     assert run(case, cut, Detect()) == []
     twice = [np.concatenate((o, o), axis=1 if o.ndim == 3 else 0) for o in rows]
     assert len(run(case, twice, Detect())) == 4
+
+
+SIDES = st.sampled_from([0, 1, 2, 3, 4, 5, 6, 7, 8, 12, 16, 32, 64, 84, 85, 252, 300, 1001])
+SHAPE = st.lists(SIDES, min_size=0, max_size=4).filter(lambda shape: np.prod(shape) < 400_000)
+
+
+@settings(max_examples=150)
+@given(
+    shapes=st.lists(SHAPE, min_size=1, max_size=4),
+    whole=st.integers(0, 15),
+    named=st.none() | st.sampled_from([layout.name for layout in LAYOUTS]),
+    names=st.none() | st.integers(1, 90),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_no_shapes_crash_the_choice(
+    shapes: list[list[int]], whole: int, named: str | None, names: int | None, seed: int
+) -> None:
+    """Whatever a file puts out is a layout that can read it, or refused."""
+    random = np.random.default_rng(seed)
+    outputs = tuple(
+        random.integers(0, 4, shape) if whole >> i & 1 else random.random(shape, np.float32) * random.choice([1, 1, 50])
+        for i, shape in enumerate(shapes)
+    )
+    called = tuple(f"out{i}" for i in range(len(shapes)))
+    probe = Probe(SIZE, SIZE, outputs, called, {}, names, said=Sidecar(layout=named))
+    try:
+        layout = choose(probe)
+    except ModelError:
+        return
+    layout.check(outputs)
+    found = layout.decode(outputs, 0.25)
+    assert len(found.boxes) == len(found.scores) == len(found.labels)
+    assert set(found.labels.tolist()) <= set(range(layout.classes))

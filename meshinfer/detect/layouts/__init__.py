@@ -15,6 +15,7 @@ from meshinfer.detect.layouts.yolov5 import YoloV5, YoloV5Undecoded
 from meshinfer.detect.layouts.yolov8 import YoloV8, YoloV8Transposed
 from meshinfer.detect.layouts.yolox import YoloX, YoloXDecoded
 from meshinfer.detect.layouts.yunet import YuNet
+from meshinfer.detect.names import MAX_CLASSES
 from meshinfer.detect.sidecar import DECODING
 from meshinfer.errors import ModelError
 
@@ -55,7 +56,12 @@ def choose(probe: Probe) -> Layout:
     for key in DECODING:
         if getattr(probe.said, key) is not None and key not in kind.reads:
             raise ModelError(f"its sidecar says `{key}`, which the layout {kind.name} has none of: take it out")
-    return kind(probe)
+    layout = kind(probe)
+    if not 1 <= layout.classes <= MAX_CLASSES:
+        raise ModelError(
+            f"puts out {probe.shapes}: as {kind.name} it has {layout.classes} classes; 1 to {MAX_CLASSES} run"
+        )
+    return layout
 
 
 def _by_sight(probe: Probe) -> type[Layout]:

@@ -89,7 +89,7 @@ def find_pair(probe: Probe) -> Pair | None:
     if len(probe.outputs) != 2:
         return None
     a, b = (o.shape for o in probe.outputs)
-    if len(a) != 3 or len(b) != 3 or a[:2] != b[:2] or a[0] != 1 or a[1] == 0:
+    if len(a) != 3 or len(b) != 3 or a[:2] != b[:2] or a[0] != 1 or 0 in (*a, *b):
         return None
     if probe.said.outputs:
         return Pair(0, 1) if a[2] == 4 else None
