@@ -142,6 +142,11 @@ class TestRectangular:
     def test_not_where_it_makes_no_sense(self, tmp_path: Path, sidecar: str) -> None:
         assert not load(tmp_path, bright_cells_model(), sidecar).card.rectangular
 
+    def test_a_size_that_fails_is_run_in_the_square(self, tmp_path: Path) -> None:
+        detector = load(tmp_path, bright_cells_model(), "width = 320\nheight = 320")
+        detector.trial.at = lambda *_: None  # type: ignore[method-assign]  # as of a model that takes no other size
+        assert detector.view(640, 320)[:2] == (320, 320)
+
     def test_not_where_the_size_is_built_in(self, tmp_path: Path) -> None:
         data = constant_model(np.zeros((1, 6, 8400), np.float32), size=("w", "h"))
         detector = load(tmp_path, data)

@@ -88,7 +88,11 @@ def test_one_shape_two_layouts(tmp_path: Path) -> None:
     """[1, cells, 7] is YOLOX with two classes, unless three classes are named: then YOLOv8 lying on its side."""
     rows = yolov8_transposed()
     assert load(tmp_path, rows).card.layout == "yolov8-transposed"
-    assert load(tmp_path, rows, names=None).card.layout == "yolox-decoded"
+    unnamed = load(tmp_path, rows, names=None)
+    assert unnamed.card.layout == "yolox-decoded"
+    assert 'say layout = "yolov8-transposed"' in unnamed.card.notices[0]
+    (tmp_path / "m.onnx").write_bytes(constant_model(np.zeros((1, 4 * CELLS, 84), np.float32), size=(128, 128)))
+    assert load_detector(tmp_path / "m.onnx").card.layout == "yolov8-transposed"  # 80 classes
     assert load(tmp_path, rows, names=("a", "b")).card.layout == "yolox-decoded"
 
 

@@ -102,7 +102,7 @@ class TestDetr:
         detector = load(tmp_path, detr(background), named=())
         assert len(detector.card.classes) == 3
         how = "activation softmax and background last" if background else "activation sigmoid and background none"
-        assert how in detector.card.notices[0]
+        assert how in detector.card.notices[1]
         assert boxes(detector.worker(Detect())(FRAME)) == PLANTED
 
     def test_the_sidecar_overrides(self, tmp_path: Path) -> None:

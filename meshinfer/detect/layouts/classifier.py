@@ -17,6 +17,7 @@ class Classifier(Layout):
     name = "classifier"
     shape = "[1, classes] or [1, classes, 1, 1]: a score per class for the whole frame"
     recipe = IMAGENET
+    pixels_guessed = "its pixels are taken as ImageNet's: say `scale`, `mean` and `std` if they are not"
     overlaps = False
     reads = frozenset({"activation", "background"})
 
@@ -35,9 +36,7 @@ class Classifier(Layout):
         # Ends beyond the padding that a letterbox leaves: what is clipped to the frame is the frame.
         self._box = np.array((0, 0, probe.width, probe.height), np.float32)
         if probe.metadata.get("task") == "classify":  # Ultralytics' export
-            self.recipe = Recipe(fit="stretch")
-        elif not (probe.said.scale or probe.said.mean or probe.uint8):
-            self.notices = ("its pixels are taken as ImageNet's: say `scale`, `mean` and `std` if they are not",)
+            self.recipe, self.notices = Recipe(fit="stretch"), ()
         if not probe.said.activation:
             self.notices = (*self.notices, f"its scores are taken for {_READ[told]}: or else say `activation`")
 

@@ -19,6 +19,7 @@ class Detr(Layout):
     name = "detr"
     shape = f"[1, up to {MAX_QUERIES}, columns] and boxes [1, as many, 4] as cxcywh of 0 to 1"
     recipe = IMAGENET
+    pixels_guessed = "its pixels are taken as ImageNet's: say `scale`, `mean` and `std` if they are not"
     overlaps = False
     reads = frozenset({"activation", "background"})
 
@@ -51,7 +52,7 @@ class Detr(Layout):
         if not probe.said.activation and probe.names not in (values.shape[1], values.shape[1] - 1):
             activation, background = self._scoring
             read = f"its scores are read with activation {activation} and background {background}"
-            self.notices = (f"{read}: or else say `activation` and `background`",)
+            self.notices = (*self.notices, f"{read}: or else say `activation` and `background`")
 
     def count_classes(self, probe: Probe) -> int:
         return self._scoring.classes(probe.outputs[self._pair.scores].shape[2])

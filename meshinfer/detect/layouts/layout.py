@@ -48,6 +48,8 @@ class Layout(ABC):
     """Which of the sidecar's keys on decoding (`sidecar.DECODING`) it heeds; the others would be an error."""
     extra: ClassVar[frozenset[str]] = frozenset()
     """The inputs beside the picture that its models have."""
+    pixels_guessed: ClassVar[str] = ""
+    """How pixels are scaled, where models of this layout differ in it: said as a notice."""
     usual: ClassVar[tuple[str, ...]] = ()
     """What its models call their classes, where there is one answer."""
 
@@ -64,7 +66,8 @@ class Layout(ABC):
     def __init__(self, probe: Probe) -> None:
         """For a probe that `fits`. Raises ModelError: what the sidecar says of decoding does not."""
         self.classes = self.count_classes(probe)
-        self.notices: tuple[str, ...] = ()
+        guessed = self.pixels_guessed if not (probe.said.scale or probe.said.mean or probe.uint8) else ""
+        self.notices: tuple[str, ...] = (guessed,) if guessed else ()
         """What was assumed, for the user to judge."""
         self.expects: tuple[tuple[int | None, ...], ...] = tuple(o.shape for o in probe.outputs)
         """The shapes that `decode` takes; None: any number of rows."""

@@ -87,7 +87,10 @@ class PicoDet(NanoDet):
     def __init__(self, probe: Probe) -> None:
         super().__init__(probe)
         if not probe.said.layout:
-            self.notices = ('its shapes are also those of NanoDet-Plus: if it is one, say layout = "nanodet-plus"',)
+            self.notices = (
+                *self.notices,
+                'its shapes are also those of NanoDet-Plus: if it is one, say layout = "nanodet-plus"',
+            )
 
 
 class NanoDetPlus(NanoDet):

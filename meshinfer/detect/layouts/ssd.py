@@ -21,6 +21,7 @@ class Ssd(Layout):
     name = "ssd"
     shape = "[1, rows, 1+classes] and boxes [1, as many, 4] as xyxy, or relative to `anchors` of the sidecar"
     recipe = Recipe(scale=1.0, mean=(127.0,) * 3, std=(128.0,) * 3, fit="stretch")
+    pixels_guessed = "its pixels are taken as (pixel - 127) / 128: say `scale`, `mean` and `std` if they are not"
     reads = frozenset({"activation", "background", "anchors", "strides"})
 
     @classmethod
@@ -48,10 +49,6 @@ class Ssd(Layout):
             )
         size = np.array((probe.width, probe.height) * 2, np.float32)
         self._size = size if self._priors is not None or np.abs(boxes).max() <= 4 else np.ones(4, np.float32)
-        if not (probe.said.scale or probe.said.mean or probe.uint8):
-            self.notices = (
-                "its pixels are taken as (pixel - 127) / 128: say `scale`, `mean` and `std` if they are not",
-            )
 
     def count_classes(self, probe: Probe) -> int:
         return self._scoring.classes(probe.outputs[self._pair.scores].shape[2])

@@ -46,9 +46,9 @@ class YoloV8Transposed(YoloV8):
 
     @classmethod
     def shows(cls, probe: Probe) -> bool:
-        """Its shape is also YOLOX's with one class less: the number of names settles it."""
+        """Its shape is also YOLOX's with one class less: the number of names settles it, or that of COCO."""
         shape = probe.output.shape
-        return probe.strides(shape[1]) is not None and probe.names == shape[2] - 4
+        return probe.strides(shape[1]) is not None and shape[2] - 4 == (probe.names or 80)
 
     def count_classes(self, probe: Probe) -> int:
         return int(probe.output.shape[2]) - 4

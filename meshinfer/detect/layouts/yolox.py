@@ -48,5 +48,11 @@ class YoloXDecoded(Objectness):
     def fits(cls, probe: Probe) -> bool:
         return shape_fits(probe, 1)
 
+    def __init__(self, probe: Probe) -> None:
+        super().__init__(probe)
+        if not probe.said.layout and probe.names != self.classes and self.classes != 80:
+            other = 'if it has none, say layout = "yolov8-transposed"'
+            self.notices = (*self.notices, f"its fifth column is taken for objectness: {other}")
+
     def boxes(self, values: Floats, cells: NDArray[np.int64]) -> tuple[Floats, Floats]:
         return values[:, :2], values[:, 2:]
