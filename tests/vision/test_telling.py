@@ -140,6 +140,13 @@ class TestFinished:
         with pytest.raises(ModelError, match='background = "last" cannot be'):
             load(tmp_path, torchvision(), 'background = "last"')
 
+    def test_shares_of_the_picture(self, tmp_path: Path) -> None:
+        where, labels, sure = (o[None] for o in torchvision())
+        detector = load(tmp_path, [where / SIZE, labels, sure])
+        assert detector.card.layout == "torchvision"
+        assert 'or else background = "none"' in detector.card.notices[0]
+        assert boxes(detector.worker(Detect())(FRAME)) == PLANTED
+
     def test_nothing_on_grey(self, tmp_path: Path) -> None:
         empty = [np.zeros_like(o) for o in tf_od()]
         with pytest.raises(

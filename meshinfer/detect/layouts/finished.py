@@ -84,17 +84,26 @@ class RtDetr(Finished):
 
 
 class TorchVision(Finished):
+    """And what is exported like it: SSDs of the ONNX zoo put out a first dimension for pictures, and shares of 0 to 1."""
+
     name = "torchvision"
-    shape = "boxes [rows, 4], labels from 1, scores"
+    shape = "boxes [rows, 4] or [1, rows, 4], labels from 1, scores"
     first = 1
 
     @classmethod
     def fits(cls, probe: Probe) -> bool:
         places = find_rows(probe)
-        return places is not None and places.valid is None and probe.outputs[places.boxes].ndim == 2
+        return places is not None and places.valid is None
+
+    def __init__(self, probe: Probe) -> None:
+        super().__init__(probe)
+        shares = _in_pixels(probe) is False
+        self._size = np.array((probe.width, probe.height) * 2 if shares else (1,) * 4, np.float32)
+        if probe.outputs[self._places.boxes].ndim == 3 and not (probe.said.layout or probe.said.background):
+            self.notices = (*self.notices, 'its labels are taken to begin with 1: or else background = "none"')
 
     def pixels(self, boxes: Floats) -> Floats:
-        return boxes
+        return boxes * self._size
 
 
 class TensorFlow(Finished):
