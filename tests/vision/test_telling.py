@@ -105,6 +105,13 @@ class TestDetr:
         assert how in detector.card.notices[1]
         assert boxes(detector.worker(Detect())(FRAME)) == PLANTED
 
+    def test_a_spare_column(self, tmp_path: Path) -> None:
+        """RF-DETR's: one more than there are classes, and a sigmoid all the same."""
+        where, logits = detr(background=False)
+        detector = load(tmp_path, [where, np.concatenate((logits, logits[..., :1] * 0 - 9), axis=2)])
+        assert "activation sigmoid and background last" in detector.card.notices[1]
+        assert boxes(detector.worker(Detect())(FRAME)) == PLANTED
+
     def test_the_sidecar_overrides(self, tmp_path: Path) -> None:
         detector = load(tmp_path, detr(background=True), 'activation = "sigmoid"\nbackground = "none"', named=())
         assert len(detector.card.classes) == 4

@@ -11,6 +11,7 @@ from meshinfer.detect.layouts.probe import Array, Probe
 from meshinfer.detect.layouts.roles import find_pair
 from meshinfer.detect.layouts.scores import Scoring, within_unit
 from meshinfer.detect.preprocess import IMAGENET
+from meshinfer.detect.sidecar import Activation
 
 MAX_QUERIES = 1000
 
@@ -41,17 +42,15 @@ class Detr(Layout):
         assert pair is not None
         self._pair = pair
         values = probe.outputs[pair.scores][0]
-        told = _told(values, probe.names)
-        self._scoring = Scoring(
-            probe.said.activation or told.activation,
-            # What was told of the background holds for the activation it was told with.
-            probe.said.background or ("last" if (probe.said.activation or told.activation) == "softmax" else "none"),
-        )
+        columns = values.shape[1]
+        activation = probe.said.activation or _activation(values, probe.names)
+        spare = probe.names == columns - 1 or (activation == "softmax" and probe.names != columns)
+        self._scoring = Scoring(activation, probe.said.background or ("last" if spare else "none"))
         super().__init__(probe)
         self._size = np.array((probe.width, probe.height), np.float32)
-        if not probe.said.activation and probe.names not in (values.shape[1], values.shape[1] - 1):
-            activation, background = self._scoring
-            read = f"its scores are read with activation {activation} and background {background}"
+        usual = probe.names == columns - (activation == "softmax")
+        if not (probe.said.activation or usual):
+            read = f"its scores are read with activation {activation} and background {self._scoring.background}"
             self.notices = (*self.notices, f"{read}: or else say `activation` and `background`")
 
     def count_classes(self, probe: Probe) -> int:
@@ -63,12 +62,12 @@ class Detr(Layout):
         return Candidates(corners(boxes[:, :2] * self._size, boxes[:, 2:] * self._size), scores, labels)
 
 
-def _told(values: Array, names: int | None) -> Scoring:
-    """Over grey, softmax says "nothing" in its last column nearly everywhere; a sigmoid has no such column."""
+def _activation(values: Array, names: int | None) -> Activation:
+    """Over grey, softmax says "nothing" in its last column nearly everywhere.
+
+    A column more than there are names is no sign: RF-DETR's heads have one that nothing trains, before a sigmoid.
+    """
     if within_unit(values):
-        return Scoring("none")
-    columns = values.shape[1]
-    if columns > 1 and names in (columns, columns - 1):
-        return Scoring("sigmoid") if names == columns else Scoring("softmax", "last")
-    nothing = columns > 1 and (values.argmax(axis=1) == columns - 1).mean() > 0.5
-    return Scoring("softmax", "last") if nothing else Scoring("sigmoid")
+        return "none"
+    nothing = (values.argmax(axis=1) == values.shape[1] - 1).mean() > 0.5
+    return "softmax" if nothing and values.shape[1] > 1 and names != values.shape[1] else "sigmoid"

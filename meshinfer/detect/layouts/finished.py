@@ -84,7 +84,7 @@ class RtDetr(Finished):
 
 
 class TorchVision(Finished):
-    """And what is exported like it: SSDs of the ONNX zoo put out a first dimension for pictures, and shares of 0 to 1."""
+    """And what is exported like it: the ONNX zoo's SSDs have a first dimension for pictures, and shares of 0 to 1."""
 
     name = "torchvision"
     shape = "boxes [rows, 4] or [1, rows, 4], labels from 1, scores"
