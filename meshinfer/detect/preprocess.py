@@ -124,7 +124,7 @@ class Canvas:
         if self._resized.shape == image.shape:
             source = image
         else:
-            source = cv2.resize(image, self._size, dst=self._resized, interpolation=cv2.INTER_LINEAR)
+            source = cv2.resize(image, self._inner_size, dst=self._resized, interpolation=cv2.INTER_LINEAR)
         cv2.split(source, self._planes)
         for channel, plane in enumerate(self._source):
             inner = self._inner[channel]
@@ -139,7 +139,7 @@ class Canvas:
         for channel in range(3):
             self._channels[channel] = PADDING * self._gain[channel] + self._offset[channel]
         self._inner = self._channels[:, p.top : p.top + p.inner_height, p.left : p.left + p.inner_width]
-        self._size = (p.inner_width, p.inner_height)
+        self._inner_size = (p.inner_width, p.inner_height)
         self._resized = np.empty((p.inner_height, p.inner_width, 3), np.uint8)
         self._planes = [np.empty((p.inner_height, p.inner_width), np.uint8) for _ in range(3)]
         self._placement = p

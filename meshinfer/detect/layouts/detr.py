@@ -9,7 +9,7 @@ import numpy as np
 from meshinfer.detect.layouts.layout import Candidates, Layout, corners
 from meshinfer.detect.layouts.probe import Array, Probe
 from meshinfer.detect.layouts.roles import find_pair
-from meshinfer.detect.layouts.scores import Scoring, within_unit
+from meshinfer.detect.layouts.scores import Scoring, are_probabilities, within_unit
 from meshinfer.detect.preprocess import IMAGENET
 from meshinfer.detect.sidecar import Activation
 
@@ -44,7 +44,8 @@ class Detr(Layout):
         values = probe.outputs[pair.scores][0]
         columns = values.shape[1]
         activation = probe.said.activation or _activation(values, probe.names)
-        spare = probe.names == columns - 1 or (activation == "softmax" and probe.names != columns)
+        softmax = activation == "softmax" or are_probabilities(values)
+        spare = probe.names == columns - 1 or (softmax and probe.names != columns)
         self._scoring = Scoring(activation, probe.said.background or ("last" if spare else "none"))
         super().__init__(probe)
         self._size = np.array((probe.width, probe.height), np.float32)
