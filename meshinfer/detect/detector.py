@@ -15,10 +15,10 @@ from meshinfer.detect.layouts import Layout, choose
 from meshinfer.detect.layouts.layout import Candidates
 from meshinfer.detect.names import clean, name_classes, read_names
 from meshinfer.detect.onnx import Session
+from meshinfer.detect.picture import PictureModel
 from meshinfer.detect.preprocess import Canvas, Image, Recipe, snug
 from meshinfer.detect.sidecar import read_sidecar
 from meshinfer.detect.suppress import best_first, suppress
-from meshinfer.detect.trial import Trial
 from meshinfer.errors import ModelError
 from meshinfer.model.bundle import MAX_MODEL_BYTES
 from meshinfer.model.detection import MAX_DETECTIONS, Detection
@@ -39,8 +39,8 @@ class View(NamedTuple):
 class Detector:
     """A loaded model and how to feed and read it. May be used from many threads."""
 
-    def __init__(self, card: ModelCard, trial: Trial, layout: Layout, recipe: Recipe) -> None:
-        self.card, self.trial, self.recipe = card, trial, recipe
+    def __init__(self, card: ModelCard, model: PictureModel, layout: Layout, recipe: Recipe) -> None:
+        self.card, self.model, self.recipe = card, model, recipe
         self._whole = View(card.width, card.height, layout)
         self._views: dict[tuple[int, int], View] = {(card.width, card.height): self._whole}
         self._lock = threading.Lock()
@@ -63,7 +63,7 @@ class Detector:
         size = snug(width, height, self.card.width, self.card.height)
         with self._lock:  # at most one view per multiple of 32 in either direction
             if size not in self._views:
-                layout = self.trial.at(*size, self._whole.layout)
+                layout = self.model.at(*size, self._whole.layout)
                 self._views[size] = View(*size, layout) if layout else self._whole
             return self._views[size]
 
@@ -84,7 +84,7 @@ class Worker:
         if self._canvas is None or image.shape != self._frame:
             self._canvas = self._prepare(image)
         placement = self._canvas.draw(image)
-        outputs = self._detector.trial.run(self._feeds)
+        outputs = self._detector.model.run(self._feeds)
         self._layout.check(outputs)
         with np.errstate(all="ignore"):
             found = self._layout.decode(outputs, self._detect.min_score)
@@ -108,13 +108,13 @@ class Worker:
 
     def _prepare(self, image: Image) -> Canvas:
         """For frames of another size: frames of one video all have the same."""
-        intake = self._detector.trial.intake
+        feed = self._detector.model.feed
         width, height, self._layout = self._detector.view(image.shape[1], image.shape[0])
         self._frame = image.shape
         canvas = self._canvas
         if canvas is None or canvas.size != (width, height):
-            canvas = Canvas(width, height, self._detector.recipe, intake.dtype, intake.channels_last)
-            self._feeds = intake.feeds(canvas.blob, width, height)
+            canvas = Canvas(width, height, self._detector.recipe, feed.dtype, feed.channels_last)
+            self._feeds = feed.feeds(canvas.blob, width, height)
         return canvas
 
     def _without_overlaps(self, found: Candidates) -> Candidates:
@@ -139,25 +139,25 @@ def _load(path: Path, name: str, version: str) -> Detector:
     sidecar = read_sidecar(path)
     session = Session(data)
     given = sidecar.names or (read_names(session.metadata["names"]) if "names" in session.metadata else None)
-    trial = Trial(session, sidecar, len(given) if given else None)
+    model = PictureModel(session, sidecar, len(given) if given else None)
     with np.errstate(all="ignore"):
-        layout = choose(trial.probe())
-    recipe = trial.recipe(layout)
+        layout = choose(model.probe())
+    recipe = model.recipe(layout)
     classes, notices = name_classes(tuple(map(clean, given)) if given else None, layout.classes, layout.usual)
     card = ModelCard(
         name=name,
         version=version,
         digest=ModelDigest(hashlib.sha256(data).hexdigest()),
         layout=layout.name,
-        width=trial.intake.width,
-        height=trial.intake.height,
+        width=model.feed.width,
+        height=model.feed.height,
         classes=classes,
         bytes=len(data),
         licence=sidecar.licence or clean(session.metadata.get("license", "")),
-        notices=trial.intake.notices + layout.notices + notices,
-        rectangular=trial.is_rectangular(layout, recipe),
+        notices=model.feed.notices + layout.notices + notices,
+        rectangular=model.is_rectangular(layout, recipe),
     )
-    return Detector(card, trial, layout, recipe)
+    return Detector(card, model, layout, recipe)
 
 
 def _read(path: Path) -> bytes:

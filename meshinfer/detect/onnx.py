@@ -10,10 +10,16 @@ from collections.abc import Mapping
 from types import ModuleType
 from typing import Any, NamedTuple
 
+import numpy as np
 from numpy.typing import NDArray
 
 from meshinfer.detect.prescan import prescan
 from meshinfer.errors import ModelError
+
+DTYPES: Mapping[str, type[np.float32] | type[np.float16]] = {
+    "tensor(float)": np.float32,
+    "tensor(float16)": np.float16,
+}
 
 
 class Input(NamedTuple):

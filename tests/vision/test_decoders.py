@@ -48,8 +48,8 @@ def run(case: str, outputs: list[NDArray[np.float32]], detect: Detect) -> list[t
     detector = loaded(case)
     # A sidecar may have them in another order.
     ordered = outputs[::-1] if "outputs" in CASES[case].sidecar else outputs
-    trial = detector.trial
-    trial.run = lambda feeds: ordered  # type: ignore[method-assign]  # the model, for this one frame
+    model = detector.model
+    model.run = lambda feeds: ordered  # type: ignore[method-assign]  # the model, for this one frame
     return [(d.label, d.score, list(d.box)) for d in detector.worker(detect)(FRAME)]
 
 

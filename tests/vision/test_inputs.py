@@ -77,8 +77,8 @@ def test_letterboxed_by_channel(tmp_path: Path) -> None:
     data = means_model("uint8", channels_last=True, size=(128, 48))
     blob = []
     detector = load(tmp_path, data, 'fit = "letterbox"\ncolour = "bgr"')
-    trial, run = detector.trial, detector.trial.run
-    trial.run = lambda feeds: blob.append(feeds["picture"].copy()) or run(feeds)  # type: ignore[func-returns-value, method-assign]
+    model, run = detector.model, detector.model.run
+    model.run = lambda feeds: blob.append(feeds["picture"].copy()) or run(feeds)  # type: ignore[func-returns-value, method-assign]
     detector.worker(Detect())(FRAME)
     assert (blob[0][0, :, 32:96] == (BLUE, GREEN, RED)).all()
     assert (blob[0][0, :, :32] == 114).all()
@@ -144,7 +144,7 @@ class TestRectangular:
 
     def test_a_size_that_fails_is_run_in_the_square(self, tmp_path: Path) -> None:
         detector = load(tmp_path, bright_cells_model(), "width = 320\nheight = 320")
-        detector.trial.at = lambda *_: None  # type: ignore[method-assign]  # as of a model that takes no other size
+        detector.model.at = lambda *_: None  # type: ignore[method-assign]  # as of a model that takes no other size
         assert detector.view(640, 320)[:2] == (320, 320)
 
     def test_not_where_the_size_is_built_in(self, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from meshinfer.detect.intake import read_intake
+from meshinfer.detect.feed import read_feed
 from meshinfer.detect.layouts import Layout, Probe
 from meshinfer.detect.onnx import Session
 from meshinfer.detect.preprocess import MULTIPLE, Recipe
@@ -16,12 +16,12 @@ from meshinfer.detect.sidecar import Sidecar
 from meshinfer.errors import ModelError
 
 
-class Trial:
+class PictureModel:
     """A session, what goes in, and which of what comes out counts."""
 
     def __init__(self, session: Session, sidecar: Sidecar, names: int | None) -> None:
         """`names`: how many classes are named. Raises ModelError: inputs or a sidecar that no layout goes with."""
-        self.intake = read_intake(session.inputs, session.metadata, sidecar)
+        self.feed = read_feed(session.inputs, session.metadata, sidecar)
         self._session, self._sidecar, self._names = session, sidecar, names
         self._counting = list(range(len(session.outputs)))
         if sidecar.outputs:
@@ -37,25 +37,25 @@ class Trial:
 
     def probe(self, width: int = 0, height: int = 0) -> Probe:
         """What comes out for a grey picture, of the size it is run at or another one. Raises ModelError."""
-        intake = self.intake
-        width, height = width or intake.width, height or intake.height
+        feed = self.feed
+        width, height = width or feed.width, height or feed.height
         return Probe(
             width,
             height,
-            tuple(self.run(intake.feeds(intake.grey(width, height), width, height))),
+            tuple(self.run(feed.feeds(feed.grey(width, height), width, height))),
             tuple(self._session.outputs[place] for place in self._counting),
             self._session.metadata,
             self._names,
-            frozenset(i.name for i in intake.extra),
-            intake.uint8,
-            intake.free,
+            frozenset(i.name for i in feed.extra),
+            feed.uint8,
+            feed.free,
             self._sidecar,
         )
 
     def recipe(self, layout: Layout) -> Recipe:
         """Of the layout, unless the sidecar overrides it; a model that takes bytes scales them itself."""
         said = self._sidecar
-        if not self.intake.uint8:
+        if not self.feed.uint8:
             return layout.recipe.overridden(said)
         if said.scale or said.mean or said.std:
             raise ModelError(
@@ -81,8 +81,8 @@ class Trial:
 
         A model that wants multiples of 64 fails there; one that has its size built in puts out the same as before.
         """
-        width, height = self.intake.width, self.intake.height
-        if not self.intake.free or not self._sidecar.rectangular or recipe.fit == "stretch":
+        width, height = self.feed.width, self.feed.height
+        if not self.feed.free or not self._sidecar.rectangular or recipe.fit == "stretch":
             return False
         if width % MULTIPLE or height % MULTIPLE or height < 3 * MULTIPLE:
             return False

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from meshinfer.detect.onnx import Input
+from meshinfer.detect.onnx import DTYPES, Input
 from meshinfer.detect.preprocess import PADDING
 from meshinfer.detect.sidecar import Sidecar
 from meshinfer.errors import ModelError
@@ -19,8 +19,7 @@ _DEFAULT_SIZE = 640
 _SIZES = range(16, 4097)
 
 _PIXELS: Mapping[str, type[np.float32 | np.float16 | np.uint8]] = {
-    "tensor(float)": np.float32,
-    "tensor(float16)": np.float16,
+    **DTYPES,
     "tensor(uint8)": np.uint8,
 }
 _NUMBERS: Mapping[str, type[np.int64 | np.int32 | np.float32]] = {
@@ -33,7 +32,7 @@ _SIZE_INPUTS = frozenset({"orig_target_sizes"})
 
 
 @dataclass(frozen=True, slots=True)
-class Intake:
+class Feed:
     picture: Input
     channels_last: bool
     batched: bool
@@ -65,7 +64,7 @@ class Intake:
         return np.full(shape, PADDING if self.uint8 else PADDING / 255, self.dtype)
 
 
-def read_intake(inputs: tuple[Input, ...], metadata: Mapping[str, str], sidecar: Sidecar) -> Intake:
+def read_feed(inputs: tuple[Input, ...], metadata: Mapping[str, str], sidecar: Sidecar) -> Feed:
     """Raises ModelError: inputs that no layout has, or a size that is not the file's."""
     seen = ", ".join(f"{i.name} {i.type} {[d or '?' for d in i.shape]}" for i in inputs)
     extra = tuple(i for i in inputs if i.name in _SIZE_INPUTS and _takes_size(i))
@@ -92,7 +91,7 @@ def read_intake(inputs: tuple[Input, ...], metadata: Mapping[str, str], sidecar:
         )
     height, width = shape[1:3] if channels_last else shape[2:4]
     size, notices = _size(width, height, metadata, sidecar)
-    return Intake(picture, channels_last, batched, extra, *size, width is None and height is None, notices)
+    return Feed(picture, channels_last, batched, extra, *size, width is None and height is None, notices)
 
 
 def _takes_size(source: Input) -> bool:
