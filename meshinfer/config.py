@@ -65,6 +65,8 @@ class SourceConfig(Struct, frozen=True, forbid_unknown_fields=True):
 class Policy(Struct, frozen=True, forbid_unknown_fields=True):
     share_pixels: bool = False
     """Whether annotated frames may leave this peer. Detections always do."""
+    infer: bool = True
+    """Whether others may send this peer single pictures to run its models over (`meshinfer infer --on`)."""
 
 
 class Limits(Struct, frozen=True, forbid_unknown_fields=True):
@@ -222,7 +224,7 @@ def _from_text(variable: str, key: str, text: str) -> Any:
             return [part.strip() for part in text.split(",") if part.strip()]
         case "labels":
             return parse_labels([part for part in text.split(",") if part.strip()], where=variable)
-        case "share_pixels" | "fetch":
+        case "share_pixels" | "infer" | "fetch":
             if text.lower() not in _TRUTH:
                 raise ConfigError(f"{variable}: expected true or false, got {text!r}")
             return _TRUTH[text.lower()]

@@ -25,8 +25,8 @@ def catalog(session: Session, everywhere: bool) -> int:
       meshinfer catalog --all
       meshinfer catalog --all --json | jq 'select(.entry).entry.name'
     """
-    from meshinfer.cli.client import call
     from meshinfer.cli.output import who
+    from meshinfer.node.client import call
 
     total, seconds, held, unreadable = 0, 0.0, 0, 0
     with call(node_socket(session), "catalog", {"all": everywhere}) as conversation:

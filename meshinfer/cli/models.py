@@ -39,7 +39,7 @@ def ls(session: Session) -> None:
     Example:
       meshinfer models ls -v
     """
-    from meshinfer.cli.client import ask
+    from meshinfer.node.client import ask
 
     with _node_or_shelf(session, changes=False) as (node, shelf):
         answer = {"models": _plain(shelf.list())} if shelf else ask(node, "models")
@@ -67,7 +67,7 @@ def add(session: Session, file: str, name: str | None, version: str | None) -> N
     Example:
       meshinfer models add yolox_nano.onnx --version 0.1.1
     """
-    from meshinfer.cli.client import ask
+    from meshinfer.node.client import ask
 
     path = Path(os.path.abspath(Path(file).expanduser()))  # noqa: PTH100  resolve() would follow links: the name counts
     if path.is_dir():
@@ -89,8 +89,8 @@ def add(session: Session, file: str, name: str | None, version: str | None) -> N
 @contextmanager
 def _node_or_shelf(session: Session, *, changes: bool) -> Iterator[tuple[Path, Shelf | None]]:
     """The node's socket; where none runs also the home's shelf, held for `changes` so that no node starts meanwhile."""
-    from meshinfer.cli.client import is_running
     from meshinfer.home import make_home, socket_path
+    from meshinfer.node.client import is_running
 
     node = socket_path(session.home)
     if is_running(node):

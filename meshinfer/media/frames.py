@@ -15,7 +15,7 @@ from meshinfer.media.video import Frame, Image, Video, Videos, open_file
 from meshinfer.model.catalog import Kind
 from meshinfer.model.job import Sample
 
-__all__ = ["Frame", "Frames", "Image", "Videos", "open_frames", "read_frame"]
+__all__ = ["Frame", "Frames", "Image", "Videos", "decode_image", "open_frames", "read_frame"]
 
 _MAX_IMAGE_BYTES = 256 * 1024 * 1024
 _MAX_PIXELS = 1 << 27
@@ -118,16 +118,21 @@ def _read_image(path: Path) -> Image:
         data = file.read(_MAX_IMAGE_BYTES + 1)
     if len(data) > _MAX_IMAGE_BYTES:
         raise MediaError(f"{path.name}: over {_MAX_IMAGE_BYTES // 2**20} MiB: larger images are not read")
+    return decode_image(data, path.name)
+
+
+def decode_image(data: bytes, name: str) -> Image:
+    """The pixels of an image file's bytes, turned upright. Raises MediaError that begins with `name`."""
     header = read_header(data)
     if not header.whole:
-        raise MediaError(f"{path.name}: no image that can be decoded: its end is missing or damaged")
+        raise MediaError(f"{name}: no image that can be decoded: its end is missing or damaged")
     if header.width * header.height > _MAX_PIXELS:
-        raise MediaError(f"{path.name}: {header.width}x{header.height} pixels: larger images are not read")
+        raise MediaError(f"{name}: {header.width}x{header.height} pixels: larger images are not read")
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     except cv2.error as e:
-        raise MediaError(f"{path.name}: cannot be read as an image: {e.err}") from None
+        raise MediaError(f"{name}: cannot be read as an image: {e.err}") from None
     if image is None:
-        raise MediaError(f"{path.name}: no image that can be decoded (damaged, cut off, or not an image)")
+        raise MediaError(f"{name}: no image that can be decoded (damaged, cut off, or not an image)")
     pixels: Image = image
     return pixels

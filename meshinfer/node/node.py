@@ -34,6 +34,7 @@ from meshinfer.node.events import EventHub
 from meshinfer.node.findings import Findings
 from meshinfer.node.handover import Handover
 from meshinfer.node.health import Health
+from meshinfer.node.inference import Inference
 from meshinfer.node.neighbours import Neighbours
 from meshinfer.node.portrait import model_refs, own_fact
 from meshinfer.node.questions import Questions
@@ -132,6 +133,7 @@ class Node:
             db.incarnation,
             share_pixels=config.policy.share_pixels,
         )
+        self.inference = Inference(mesh, shelf.find, shelf.get, allowed=config.policy.infer)
         dice = rng or random.Random()  # noqa: S311  picks neighbours
         self.sync = Sync(mesh, self.records, self.rejected, dice)
         me = own_fact(config.peer.name, dict(config.peer.labels), mesh, cards, guest=guest)
