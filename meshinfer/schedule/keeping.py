@@ -175,8 +175,14 @@ class Keeping:
             lacking.append(last)
         return lacking
 
-    def ends(self, peer: PeerId, seen: Mapping[LogId, Extent], asked: Collection[JobId]) -> None:
-        """A sync has brought all that `peer` has of its own logs: what all keep, and of the jobs it was asked for."""
+    def ends(self, peer: PeerId, seen: Mapping[LogId, Extent], asked: Collection[JobId], lives: int) -> None:
+        """A sync has brought all that `peer` has of its own logs: what all keep, and of the jobs it was asked for.
+
+        Unless a log was let go of since it began, at `log.lives`: where that has begun anew, what the sync brought
+        before, and what it was told need not be brought, is lacking. The next sync closes the gaps then.
+        """
+        if lives != self.log.lives:
+            return
         self.log.ends(peer, {log: e for log, e in seen.items() if log.job is None or log.job in asked})
 
     def hear(self, record: Record, born: float, now: float, *, wall: float, by: PeerId | None = None) -> Taken:

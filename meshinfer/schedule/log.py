@@ -106,6 +106,8 @@ class RecordLog:
         self._floors: dict[PeerId, dict[int, int]] = {}
         """Of forgotten peers, how far each store of theirs was seen."""
         self._moved: set[LogId] = set()
+        self.lives = 0
+        """How often a log was let go of with all that had been seen of it: it may begin anew, empty."""
 
     def __len__(self) -> int:
         return len(self._live)
@@ -330,6 +332,7 @@ class RecordLog:
     def drop_job(self, job: JobId) -> list[Slot]:
         """Let go of a job's logs, and of what was seen of them. The slots that went."""
         gone: list[Slot] = []
+        self.lives += job in self._logs
         for store, log in self._logs.pop(job, {}).items():
             gone += log.slots.values()
             self._moved.add(LogId(*store, job))
@@ -366,6 +369,7 @@ class RecordLog:
             self._moved.add(LogId(*store))
 
     def _remove(self, origin: PeerId) -> None:
+        self.lives += 1
         for job, stores in self._logs.items():
             for store in [s for s in stores if s.origin == origin]:
                 del stores[store]

@@ -6,7 +6,7 @@ A record of our own: number taken, sealed, saved, believed, told. Others': belie
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from meshinfer.errors import ProtocolError
@@ -180,7 +180,8 @@ class Books:
 
     def view(self, jobs: Iterable[JobId], by: PeerId) -> View:
         named = list(jobs)
-        return View(self.log.seen_of(named), named, self.keeping.to_relay(named, by, self._host.connections()))
+        relay = self.keeping.to_relay(named, by, self._host.connections())
+        return View(self.log.seen_of(named), named, relay, self.log.lives)
 
     def lacking(self, theirs: View, peer: PeerId) -> list[Aged]:
         """What a peer with this view lacks, ready to travel."""
@@ -188,8 +189,8 @@ class Books:
         lacking = self.keeping.lacking(theirs.logs, theirs.jobs, peer)
         return [Aged(held.record.sealed, max(0.0, now - held.born)) for held in lacking]
 
-    def ends(self, peer: PeerId, theirs: View, asked: Collection[JobId]) -> None:
-        self.keeping.ends(peer, theirs.logs, asked)
+    def ends(self, peer: PeerId, theirs: View, mine: View) -> None:
+        self.keeping.ends(peer, theirs.logs, mine.jobs, mine.lives)
         self._flush_in(WRITE_EVERY)
 
     def tidy(self) -> None:

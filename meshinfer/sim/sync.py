@@ -122,7 +122,7 @@ class Syncs:
                     raise ProtocolError("a vector that is broken off")
                 if (theirs := self._whole(other, talk, part)) is not None:
                     del self._talks[other, stream]
-                    self._books.ends(self._shell.id_of(other), theirs, talk.mine.jobs)
+                    self._books.ends(self._shell.id_of(other), theirs, talk.mine)
                     if ours:
                         self._give(other, stream, theirs, [])
                         del self._begun[other]

@@ -25,6 +25,8 @@ class View(NamedTuple):
     """Jobs whose logs it keeps, as far as it named them."""
     relay: Collection[JobId] = ()
     """Of them, those which the other side is asked to keep too."""
+    lives: int = 0
+    """Of our own view, `RecordLog.lives` when it was taken; it does not travel."""
 
 
 def upto(log: LogId, extent: Extent) -> Upto:
