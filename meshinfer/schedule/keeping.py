@@ -177,7 +177,9 @@ class Keeping:
 
     def ends(self, peer: PeerId, seen: Mapping[LogId, Extent], asked: Collection[JobId]) -> None:
         """A sync has brought all that `peer` has of its own logs: what all keep, and of the jobs it was asked for."""
-        self.log.ends(peer, {log: e for log, e in seen.items() if log.job is None or log.job in asked})
+        self.log.ends(
+            peer, {log: e for log, e in seen.items() if log.origin == peer and (log.job is None or log.job in asked)}
+        )
 
     def hear(self, record: Record, born: float, now: float, *, wall: float, by: PeerId | None = None) -> Taken:
         """A genuine record, brought by a neighbour. `wall`: unix seconds."""

@@ -21,6 +21,7 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 from collections.abc import Iterable, Iterator, Mapping
 from enum import Enum
+from functools import lru_cache
 from typing import NamedTuple
 
 from meshinfer.model.facts import BOUND_TO_JOB
@@ -72,19 +73,23 @@ LISTED = ("job", "cancel", "")
 MAX_LISTED = 1000
 """Live records in each list, of one origin."""
 
+NOTHING = Extent()
+
 MAX_FLOORS = 10_000
 """Forgotten peers that are remembered as such."""
 
 
+@lru_cache(maxsize=4096)
 def job_of(kind: str, key: str) -> JobId | None:
     """The job whose log a record is in."""
     return JobId(key.partition("/")[0]) if kind in BOUND_TO_JOB else None
 
 
 class _Log:
-    __slots__ = ("seen", "slots")
+    __slots__ = ("id", "seen", "slots")
 
-    def __init__(self) -> None:
+    def __init__(self, log_id: LogId) -> None:
+        self.id = log_id
         self.seen = Seen()
         self.slots: dict[int, Slot] = {}
 
@@ -106,6 +111,8 @@ class RecordLog:
         self._floors: dict[PeerId, dict[int, int]] = {}
         """Of forgotten peers, how far each store of theirs was seen."""
         self._moved: set[LogId] = set()
+        self._vectors: dict[JobId | None, dict[LogId, Extent]] = {}
+        """What `vector` last said, of logs in which nothing has changed since."""
 
     def __len__(self) -> int:
         return len(self._live)
@@ -142,6 +149,10 @@ class RecordLog:
         """Live records of a kind, in the order of their slots."""
         return [self._live[slot] for slot in sorted(s for s in self._live if s.kind == kind)]
 
+    def __iter__(self) -> Iterator[Held]:
+        """All live records, in no order that means anything."""
+        return iter(self._live.values())
+
     def of_job(self, job: JobId | None) -> list[Held]:
         """Live records of one log, in the order of stores and numbers."""
         stores = self._logs.get(job, {})
@@ -171,20 +182,21 @@ class RecordLog:
         log = stores.get(StoreId(record.origin, record.incarnation))
         return len(log.slots) if log is not None else 0
 
-    def vector(self, job: JobId | None = None) -> dict[LogId, Extent]:
+    def vector(self, job: JobId | None = None) -> Mapping[LogId, Extent]:
         """What was seen of a job's logs, or of those that all keep."""
-        out = {}
+        if (known := self._vectors.get(job)) is not None:
+            return known
+        out = self._vectors[job] = {}
         for store, log in self._logs.get(job, {}).items():
             if log.slots or store.incarnation == self._newest.get(store.origin):
-                own = store.origin == self.own.origin and store.incarnation == self.own.incarnation
-                out[LogId(*store, job)] = Extent(log.seen.highest) if own else log.seen.extent()
+                out[log.id] = Extent(log.seen.highest) if store == self.own else log.seen.extent()
         if job is None:
             out.update({LogId(o, inc): Extent(n) for o, floor in self._floors.items() for inc, n in floor.items()})
         return out
 
     def seen_of(self, jobs: Iterable[JobId]) -> dict[LogId, Extent]:
         """What was seen of what all keep, and of these jobs' logs."""
-        out = self.vector()
+        out = dict(self.vector())
         for job in jobs:
             out.update(self.vector(job))
         return out
@@ -197,8 +209,9 @@ class RecordLog:
         `stored`: it is our own store that offers it, which holds live records only.
         """
         slot, store = Slot(record.origin, record.kind, record.key), StoreId(record.origin, record.incarnation)
+        job = slot.job
         newest = self._newest.get(record.origin, 0)
-        if self._is_forgotten(record, slot.job):
+        if self._is_forgotten(record, job):
             return Fate.FORGOTTEN, ()
         if record.incarnation < newest and record.kind in BOUND_TO_JOB:
             return Fate.LOST_STORE, ()
@@ -206,13 +219,13 @@ class RecordLog:
         if record.incarnation > newest:
             self._newest[record.origin] = record.incarnation
             gone = self._retract(record.origin, record.incarnation)
-        log = self._logs.setdefault(slot.job, {}).setdefault(store, _Log())
+        log = self._log(LogId(*store, job))
         if (taken := log.slots.get(record.seq)) is not None:
             same = self._live[taken].record.sealed == record.sealed
             return (Fate.KNOWN if same else Fate.FORKED), gone
         if record.seq in log.seen and not stored and store != self.own:  # ours may have been lost in a power cut
             return Fate.SUPERSEDED, gone
-        self._see(LogId(*store, slot.job), log, record.seq)
+        self._see(log, record.seq)
         held = self._live.get(slot)
         if held is not None:
             if (record.incarnation, record.seq) < (held.record.incarnation, held.record.seq):
@@ -222,7 +235,7 @@ class RecordLog:
         log.slots[record.seq] = slot
         if record.kind == "job":
             self._publishers.setdefault(JobId(record.key), set()).add(record.origin)
-        if slot.job is None:
+        if job is None:
             listed = self._listed.setdefault((record.origin, _list_of(record.kind)), [])
             insort(listed, (record.incarnation, record.seq, record.kind, record.key))
             if len(listed) > MAX_LISTED:
@@ -233,12 +246,13 @@ class RecordLog:
 
     def restore(self, vector: Mapping[LogId, int]) -> None:
         """Take up the vector that was saved with the records, before those are offered."""
+        self._vectors.clear()
         for log_id, n in vector.items():
-            store = StoreId(log_id.origin, log_id.incarnation)
-            self._logs.setdefault(log_id.job, {}).setdefault(store, _Log()).seen.settle(n)
+            self._log(log_id).seen.settle(n)
 
     def restored(self) -> None:
         """All that was stored has been offered. Peers of which only numbers were stored are forgotten ones."""
+        self._vectors.clear()
         for store, log in self._logs[None].items():
             if store.origin not in self._newest:
                 self._floors.setdefault(store.origin, {})[store.incarnation] = log.seen.n
@@ -251,21 +265,33 @@ class RecordLog:
 
     def ends(self, origin: PeerId, vector: Mapping[LogId, Extent]) -> None:
         """`origin` itself, in a sync with it, has given all that it has in these logs of its own, up to there."""
+        if origin == self.own.origin:
+            return
         for log_id, extent in vector.items():
-            store = StoreId(log_id.origin, log_id.incarnation)
-            log = self._logs.get(log_id.job, {}).get(store)
+            if log_id.origin != origin:
+                continue
+            log = self._logs.get(log_id.job, {}).get(StoreId(origin, log_id.incarnation))
             # Not above what was seen: `seen.highest` then still tells what its origin has said with a signature.
-            if log is not None and origin == store.origin != self.own.origin and log.seen.n < log.seen.highest:
+            if log is not None and log.seen.n < log.seen.highest:
                 log.seen.settle(min(extent.n, log.seen.highest))
                 self._moved.add(log_id)
+                self._vectors.pop(log_id.job, None)
 
-    def _see(self, log_id: LogId, log: _Log, seq: int) -> None:
+    def _log(self, log_id: LogId) -> _Log:
+        stores, store = self._logs.setdefault(log_id.job, {}), StoreId(log_id.origin, log_id.incarnation)
+        if (log := stores.get(store)) is None:
+            log = stores[store] = _Log(log_id)
+        return log
+
+    def _see(self, log: _Log, seq: int) -> None:
         n = log.seen.n
         log.seen.add(seq)
-        if log.seen.n != n or log_id.origin == self.own.origin:
-            self._moved.add(log_id)
+        if log.seen.n != n or log.id.origin == self.own.origin:
+            self._moved.add(log.id)
+        self._vectors.pop(log.id.job, None)
 
     def _retract(self, origin: PeerId, incarnation: int) -> tuple[Slot, ...]:
+        self._vectors.clear()
         gone: list[Slot] = []
         for job in self.jobs:
             stores = self._logs[job]
@@ -285,13 +311,15 @@ class RecordLog:
         Merge nothing meanwhile.
         """
         for job in jobs:
-            stores = self._logs.get(job, {})
-            for store in sorted(stores):
-                have, slots = theirs.get(LogId(*store, job), Extent()), stores[store].slots
+            lacking: list[tuple[LogId, Extent, dict[int, Slot]]] = []
+            for log in self._logs.get(job, {}).values():
+                have, slots = theirs.get(log.id, NOTHING), log.slots
                 if slots and (have.runs or max(slots) > have.n):
-                    for seq in sorted(slots):
-                        if seq not in have:
-                            yield self._live[slots[seq]]
+                    lacking.append((log.id, have, slots))
+            for _, have, slots in sorted(lacking):
+                for seq in sorted(slots):
+                    if seq not in have:
+                        yield self._live[slots[seq]]
 
     def moved(self) -> dict[LogId, int]:
         """Logs whose n has changed since this was last asked; 0: the log is no more."""
@@ -317,19 +345,21 @@ class RecordLog:
         held = self._live.pop(slot, None)
         if held is None:
             return
-        r = held.record
-        self._logs[slot.job][StoreId(r.origin, r.incarnation)].slots.pop(r.seq, None)
+        r, job = held.record, slot.job
+        self._logs[job][StoreId(r.origin, r.incarnation)].slots.pop(r.seq, None)
+        self._vectors.pop(job, None)
         if slot.kind == "job":
             self._publishers[JobId(slot.key)].discard(slot.origin)
             if not self._publishers[JobId(slot.key)]:
                 del self._publishers[JobId(slot.key)]
-        if slot.job is None:
+        if job is None:
             listed = self._listed[slot.origin, _list_of(slot.kind)]
             del listed[bisect_left(listed, (r.incarnation, r.seq, r.kind, r.key))]
 
     def drop_job(self, job: JobId) -> list[Slot]:
         """Let go of a job's logs, and of what was seen of them. The slots that went."""
         gone: list[Slot] = []
+        self._vectors.pop(job, None)
         for store, log in self._logs.pop(job, {}).items():
             gone += log.slots.values()
             self._moved.add(LogId(*store, job))
@@ -355,10 +385,12 @@ class RecordLog:
 
     def welcome(self, origin: PeerId) -> None:
         """A forgotten peer is here in person: whatever it says counts again."""
+        self._vectors.pop(None, None)
         self._moved.update(LogId(origin, incarnation) for incarnation in self._floors.pop(origin, {}))
 
     def tidy(self) -> None:
         """Let go of the numbers of older stores that hold nothing any more."""
+        self._vectors.pop(None, None)
         for store in [
             s for s, log in self._logs[None].items() if not log.slots and s.incarnation < self.newest(s.origin)
         ]:
@@ -366,6 +398,7 @@ class RecordLog:
             self._moved.add(LogId(*store))
 
     def _remove(self, origin: PeerId) -> None:
+        self._vectors.clear()
         for job, stores in self._logs.items():
             for store in [s for s in stores if s.origin == origin]:
                 del stores[store]
