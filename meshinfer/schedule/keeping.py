@@ -86,6 +86,9 @@ class Taken(NamedTuple):
     gone: tuple[Slot, ...] = ()
 
 
+AS_KNOWN = Taken(Fate.KNOWN)
+
+
 class Keeping:
     """Decides what goes into `log` and what leaves it. `takes_part`: whether the schedule has a part in a job."""
 
@@ -193,10 +196,15 @@ class Keeping:
         if job is not None and not self.keeps(job, now):
             self.overheard.keep(job, record, born, now)
             return Taken(Refusal.NOT_KEPT)
-        if isinstance(record.fact, JobOrder) and now > born + self._lifetime(record.fact, record.origin) + KEEP:
-            return Taken(Refusal.EXPIRED)
-        if isinstance(record.fact, Cancel) and record.fact.job in self._ended:
-            return Taken(Refusal.EXPIRED)
+        fact = record.fact
+        if isinstance(fact, JobOrder):
+            if now > born + self._lifetime(fact, record.origin) + KEEP:
+                return Taken(Refusal.EXPIRED)
+        elif isinstance(fact, Cancel):
+            if fact.job in self._ended:
+                return Taken(Refusal.EXPIRED)
+        elif (held := self.log.get(record.origin, record.kind, record.key)) and held.record.sealed == record.sealed:
+            return AS_KNOWN  # most of what comes
         if (room := self._room_for(record, by)) is not None:
             return Taken(room)
         return self.offer(record, born, now)

@@ -130,6 +130,9 @@ class RecordLog:
     def get(self, origin: PeerId, kind: str, key: str) -> Held | None:
         return self._live.get(Slot(origin, kind, key))
 
+    def at(self, slot: Slot) -> Held | None:
+        return self._live.get(slot)
+
     def under_number_of(self, record: Record) -> Record | None:
         """The live record that bears the same number."""
         log = self._logs.get(job_of(record.kind, record.key), {}).get(StoreId(record.origin, record.incarnation))

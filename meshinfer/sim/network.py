@@ -158,7 +158,9 @@ class Network:
 
     def is_cut(self, a: int, b: int) -> bool:
         """Whether nothing gets from a to b."""
-        return (a, b) in self._cuts or any((a in side) != (b in side) for side in self._parted)
+        if (a, b) in self._cuts:
+            return True
+        return bool(self._parted) and any((a in side) != (b in side) for side in self._parted)
 
     def cut(self, a: int, b: int) -> None:
         """Nothing gets from a to b, until `heal` was called as often."""

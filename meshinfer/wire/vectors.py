@@ -14,6 +14,9 @@ from meshinfer.wire.messages import MAX_JOBS, MAX_RUNS, PAGE_TARGET, Complete, H
 MAX_PARTS = 24
 """Frames of one vector: 60,000 logs."""
 
+FEW = PAGE_TARGET // 100
+"""Logs, none of them with runs, that fit one frame whatever they are."""
+
 T = TypeVar("T", Have, Complete)
 
 
@@ -41,6 +44,10 @@ def parts(kind: type[T], view: View) -> Iterator[T]:
             mesh.append(item)
         elif job in of_jobs:
             of_jobs[job].append(item)
+    if len(view.logs) + len(of_jobs) <= FEW and len(of_jobs) < MAX_JOBS and not any(e.runs for e in view.logs.values()):
+        entries = {job: [upto(*item) for item in sorted(items)] for job, items in of_jobs.items()}
+        yield kind(tuple([upto(*item) for item in sorted(mesh)]), _of_jobs(entries, view.relay))
+        return
     pieces: list[tuple[JobId | None, Upto | None]] = [(None, upto(*item)) for item in sorted(mesh)]
     for job, items in of_jobs.items():
         pieces += [(job, upto(*item)) for item in sorted(items)] or [(job, None)]
