@@ -211,18 +211,16 @@ class Keeping:
 
     def offer(self, record: Record, born: float, now: float, *, stored: bool = False) -> Taken:
         """One that is known to be good: our own, or from our own store."""
+        job, fact = job_of(record.kind, record.key), record.fact
         if (record.origin, record.incarnation) == self.log.own:
-            of = job_of(record.kind, record.key)
-            self.given[of] = max(record.seq, self.given.get(of, 0))
-        said = self.log.get(record.origin, "job", record.key) if isinstance(record.fact, JobOrder) else None
+            self.given[job] = max(record.seq, self.given.get(job, 0))
+        said = self.log.get(record.origin, "job", record.key) if isinstance(fact, JobOrder) else None
         if said is not None and said.record.sealed != record.sealed:
             born = said.born  # stated once more: it is no younger for that
         fate, gone = self.log.offer(record, born, stored=stored)
-        job = job_of(record.kind, record.key)
         if job is not None and stored and record.origin == self.log.own.origin:
             self.kept[job] = None
-        stimuli, dropped = self._without(record.origin, gone)
-        fact = record.fact
+        stimuli, dropped = self._without(record.origin, gone) if gone else ((), [])
         if fate is Fate.KNOWN and isinstance(fact, JobOrder):
             stimuli += self._younger(record, fact, born)
         if fate is not Fate.NEW:

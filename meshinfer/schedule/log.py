@@ -211,8 +211,7 @@ class RecordLog:
 
         `stored`: it is our own store that offers it, which holds live records only.
         """
-        slot, store = Slot(record.origin, record.kind, record.key), StoreId(record.origin, record.incarnation)
-        job = slot.job
+        slot, job = Slot(record.origin, record.kind, record.key), job_of(record.kind, record.key)
         newest = self._newest.get(record.origin, 0)
         if self._is_forgotten(record, job):
             return Fate.FORGOTTEN, ()
@@ -222,11 +221,11 @@ class RecordLog:
         if record.incarnation > newest:
             self._newest[record.origin] = record.incarnation
             gone = self._retract(record.origin, record.incarnation)
-        log = self._log(LogId(*store, job))
+        log = self._log(record.origin, record.incarnation, job)
         if (taken := log.slots.get(record.seq)) is not None:
             same = self._live[taken].record.sealed == record.sealed
             return (Fate.KNOWN if same else Fate.FORKED), gone
-        if record.seq in log.seen and not stored and store != self.own:  # ours may have been lost in a power cut
+        if record.seq in log.seen and not stored and (record.origin, record.incarnation) != self.own:  # ours may have been lost in a power cut
             return Fate.SUPERSEDED, gone
         self._see(log, record.seq)
         held = self._live.get(slot)
@@ -251,7 +250,7 @@ class RecordLog:
         """Take up the vector that was saved with the records, before those are offered."""
         self._vectors.clear()
         for log_id, n in vector.items():
-            self._log(log_id).seen.settle(n)
+            self._log(*log_id).seen.settle(n)
 
     def restored(self) -> None:
         """All that was stored has been offered. Peers of which only numbers were stored are forgotten ones."""
@@ -280,10 +279,10 @@ class RecordLog:
                 self._moved.add(log_id)
                 self._vectors.pop(log_id.job, None)
 
-    def _log(self, log_id: LogId) -> _Log:
-        stores, store = self._logs.setdefault(log_id.job, {}), StoreId(log_id.origin, log_id.incarnation)
+    def _log(self, origin: PeerId, incarnation: int, job: JobId | None) -> _Log:
+        stores, store = self._logs.setdefault(job, {}), StoreId(origin, incarnation)
         if (log := stores.get(store)) is None:
-            log = stores[store] = _Log(log_id)
+            log = stores[store] = _Log(LogId(origin, incarnation, job))
         return log
 
     def _see(self, log: _Log, seq: int) -> None:

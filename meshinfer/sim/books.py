@@ -234,7 +234,7 @@ class Books:
         wall = self._host.wall()
         # What came and went again before it was written is not written; what came anew is not removed.
         others = [kept for kept in others if self._is_live(kept.record)]
-        gone = [slot for slot in gone if self.log.get(*slot) is None]
+        gone = [slot for slot in gone if self.log.at(slot) is None]
         self._store.save([*others, *(Kept(record, wall) for record in records)], gone, vector)
         self._host.point("records saved, not told")
         self._writing = False
