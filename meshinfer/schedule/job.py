@@ -173,9 +173,7 @@ class JobState:
         return [
             (self.working[peer][task], peer)
             for peer in sorted([peer for peer, tasks in self.working.items() if task in tasks])
-            if self.holds(peer, task)
-            and peer not in self.ended(task)
-            and (peer == me or now < self.lease(peer))
+            if self.holds(peer, task) and peer not in self.ended(task) and (peer == me or now < self.lease(peer))
         ]
 
     def note_claim(self, peer: PeerId, claim: Claim, at: float) -> None:

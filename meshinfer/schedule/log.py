@@ -20,53 +20,15 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections.abc import Iterable, Iterator, Mapping
-from enum import Enum
-from functools import lru_cache
-from typing import NamedTuple
 
 from meshinfer.model.facts import BOUND_TO_JOB
 from meshinfer.model.ids import JobId, PeerId
 from meshinfer.model.logs import Extent, LogId
 from meshinfer.model.record import Record
 from meshinfer.schedule.seen import Seen
+from meshinfer.schedule.slots import Fate, Held, Slot, StoreId, job_of
 
-
-class StoreId(NamedTuple):
-    """One store of one peer: a peer that loses its store comes back with a higher incarnation."""
-
-    origin: PeerId
-    incarnation: int
-
-
-class Slot(NamedTuple):
-    origin: PeerId
-    kind: str
-    key: str
-
-    @property
-    def job(self) -> JobId | None:
-        return job_of(self.kind, self.key)
-
-
-class Held(NamedTuple):
-    record: Record
-    born: float
-    """When it was first heard of anywhere, on the local clock: `now` less the age it came with."""
-
-
-class Fate(Enum):
-    """What became of a record that was offered."""
-
-    NEW = "new"
-    KNOWN = "known"
-    SUPERSEDED = "superseded"
-    """Or seen before, and since let go."""
-    LOST_STORE = "lost store"
-    """From a store that its peer has since lost: what it said of work done is no longer true."""
-    FORKED = "a record under a number that another has"
-    """Two peers share one identity and one copied store."""
-    FORGOTTEN = "a record of a peer that was forgotten"
-
+__all__ = ["MAX_FLOORS", "MAX_LISTED", "Fate", "Held", "RecordLog", "Slot", "StoreId", "job_of"]
 
 LISTED = ("job", "cancel", "")
 """Kinds that are listed by themselves; all others that everybody keeps are in one list."""
@@ -79,19 +41,15 @@ MAX_FLOORS = 10_000
 """Forgotten peers that are remembered as such."""
 
 
-@lru_cache(maxsize=4096)
-def job_of(kind: str, key: str) -> JobId | None:
-    """The job whose log a record is in."""
-    return JobId(key.partition("/")[0]) if kind in BOUND_TO_JOB else None
-
-
 class _Log:
-    __slots__ = ("id", "seen", "slots")
+    __slots__ = ("id", "last", "seen", "slots")
 
     def __init__(self, log_id: LogId) -> None:
         self.id = log_id
         self.seen = Seen()
         self.slots: dict[int, Slot] = {}
+        self.last = 0
+        """No number in `slots` is above it."""
 
 
 def _list_of(kind: str) -> str:
@@ -113,6 +71,8 @@ class RecordLog:
         self._moved: set[LogId] = set()
         self._vectors: dict[JobId | None, dict[LogId, Extent]] = {}
         """What `vector` last said, of logs in which nothing has changed since."""
+        self.version = 0
+        """Another one whenever what `vector` says has changed."""
 
     def __len__(self) -> int:
         return len(self._live)
@@ -225,7 +185,9 @@ class RecordLog:
         if (taken := log.slots.get(record.seq)) is not None:
             same = self._live[taken].record.sealed == record.sealed
             return (Fate.KNOWN if same else Fate.FORKED), gone
-        if record.seq in log.seen and not stored and (record.origin, record.incarnation) != self.own:  # ours may have been lost in a power cut
+        if (
+            record.seq in log.seen and not stored and (record.origin, record.incarnation) != self.own
+        ):  # ours may have been lost in a power cut
             return Fate.SUPERSEDED, gone
         self._see(log, record.seq)
         held = self._live.get(slot)
@@ -235,6 +197,7 @@ class RecordLog:
             self.drop(slot)
         self._live[slot] = Held(record, born)
         log.slots[record.seq] = slot
+        log.last = max(log.last, record.seq)
         if record.kind == "job":
             self._publishers.setdefault(JobId(record.key), set()).add(record.origin)
         if job is None:
@@ -248,13 +211,13 @@ class RecordLog:
 
     def restore(self, vector: Mapping[LogId, int]) -> None:
         """Take up the vector that was saved with the records, before those are offered."""
-        self._vectors.clear()
+        self._changed()
         for log_id, n in vector.items():
             self._log(*log_id).seen.settle(n)
 
     def restored(self) -> None:
         """All that was stored has been offered. Peers of which only numbers were stored are forgotten ones."""
-        self._vectors.clear()
+        self._changed()
         for store, log in self._logs[None].items():
             if store.origin not in self._newest:
                 self._floors.setdefault(store.origin, {})[store.incarnation] = log.seen.n
@@ -277,7 +240,15 @@ class RecordLog:
             if log is not None and log.seen.n < log.seen.highest:
                 log.seen.settle(min(extent.n, log.seen.highest))
                 self._moved.add(log_id)
-                self._vectors.pop(log_id.job, None)
+                self._changed(log_id.job)
+
+    def _changed(self, *jobs: JobId | None) -> None:
+        """What `vector` said of these jobs' logs is not true any more; of none: of all."""
+        self.version += 1
+        if not jobs:
+            self._vectors.clear()
+        for job in jobs:
+            self._vectors.pop(job, None)
 
     def _log(self, origin: PeerId, incarnation: int, job: JobId | None) -> _Log:
         stores, store = self._logs.setdefault(job, {}), StoreId(origin, incarnation)
@@ -290,10 +261,10 @@ class RecordLog:
         log.seen.add(seq)
         if log.seen.n != n or log.id.origin == self.own.origin:
             self._moved.add(log.id)
-        self._vectors.pop(log.id.job, None)
+        self._changed(log.id.job)
 
     def _retract(self, origin: PeerId, incarnation: int) -> tuple[Slot, ...]:
-        self._vectors.clear()
+        self._changed()
         gone: list[Slot] = []
         for job in self.jobs:
             stores = self._logs[job]
@@ -315,9 +286,9 @@ class RecordLog:
         for job in jobs:
             lacking: list[tuple[LogId, Extent, dict[int, Slot]]] = []
             for log in self._logs.get(job, {}).values():
-                have, slots = theirs.get(log.id, NOTHING), log.slots
-                if slots and (have.runs or max(slots) > have.n):
-                    lacking.append((log.id, have, slots))
+                have = theirs.get(log.id, NOTHING)
+                if log.last > have.n and log.slots:
+                    lacking.append((log.id, have, log.slots))
             for _, have, slots in sorted(lacking):
                 for seq in sorted(slots):
                     if seq not in have:
@@ -349,7 +320,7 @@ class RecordLog:
             return
         r, job = held.record, slot.job
         self._logs[job][StoreId(r.origin, r.incarnation)].slots.pop(r.seq, None)
-        self._vectors.pop(job, None)
+        self._changed(job)
         if slot.kind == "job":
             self._publishers[JobId(slot.key)].discard(slot.origin)
             if not self._publishers[JobId(slot.key)]:
@@ -361,7 +332,7 @@ class RecordLog:
     def drop_job(self, job: JobId) -> list[Slot]:
         """Let go of a job's logs, and of what was seen of them. The slots that went."""
         gone: list[Slot] = []
-        self._vectors.pop(job, None)
+        self._changed(job)
         for store, log in self._logs.pop(job, {}).items():
             gone += log.slots.values()
             self._moved.add(LogId(*store, job))
@@ -387,12 +358,12 @@ class RecordLog:
 
     def welcome(self, origin: PeerId) -> None:
         """A forgotten peer is here in person: whatever it says counts again."""
-        self._vectors.pop(None, None)
+        self._changed()
         self._moved.update(LogId(origin, incarnation) for incarnation in self._floors.pop(origin, {}))
 
     def tidy(self) -> None:
         """Let go of the numbers of older stores that hold nothing any more."""
-        self._vectors.pop(None, None)
+        self._changed()
         for store in [
             s for s, log in self._logs[None].items() if not log.slots and s.incarnation < self.newest(s.origin)
         ]:
@@ -400,7 +371,7 @@ class RecordLog:
             self._moved.add(LogId(*store))
 
     def _remove(self, origin: PeerId) -> None:
-        self._vectors.clear()
+        self._changed()
         for job, stores in self._logs.items():
             for store in [s for s in stores if s.origin == origin]:
                 del stores[store]

@@ -7,7 +7,6 @@ import heapq
 from collections.abc import Callable
 from dataclasses import dataclass
 
-
 A_BATCH = 1000
 """Lines of the trace that are hashed at a time."""
 
@@ -25,6 +24,7 @@ class Process:
 _Event = tuple[float, int, str, Callable[[], None], Process | None, int]
 """(at, n, label, do, process, its life): compared by the first two, as no two have the same n. A plain tuple: runs are
 made of thousands of them."""
+
 
 class Agenda:
     def __init__(self) -> None:

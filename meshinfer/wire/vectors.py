@@ -83,6 +83,10 @@ class Reader:
         self._relay: dict[JobId, None] = {}
         self._parts = 0
 
+    @property
+    def begun(self) -> bool:
+        return self._parts > 0
+
     def take(self, part: Have | Complete) -> View | None:
         """The whole, with its last part. Raises ProtocolError."""
         self._parts += 1
