@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Annotated, NewType
 
 from msgspec import Meta
@@ -83,10 +84,12 @@ def task_id(unit: UnitId, span: int) -> TaskId:
     return TaskId(f"{unit}{span:08x}")
 
 
+@lru_cache(maxsize=8192)
 def unit_of(task: TaskId) -> UnitId:
     return UnitId(task[:24])
 
 
+@lru_cache(maxsize=8192)
 def span_of(task: TaskId) -> int:
     return int(task[24:], 16)
 

@@ -355,6 +355,5 @@ class ScheduleState:
             assert task in self.jobs[job_id].running
         for job in self.jobs.values():
             assert job.waiting <= job.mine.keys()
-            assert not job.waiting & job.running
-            for task, mine in job.mine.items():
-                assert (mine.status == "running") == (task in job.running)
+            assert job.waiting.isdisjoint(job.running)
+            assert {task for task, mine in job.mine.items() if mine.status == "running"} == job.running
