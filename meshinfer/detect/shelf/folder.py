@@ -90,12 +90,22 @@ class Folder:
 
     def seals(self, digest: ModelDigest) -> tuple[Vouched, ...]:
         """Those that are genuine and speak of this model."""
+        read = map(_unsealed, self._sealed(digest) or ())
+        return tuple(v for v in read if v is not None and v.bundle.digest == digest)
+
+    def unsound(self, digest: ModelDigest) -> int:
+        """How many of its seals are not; a file of seals that cannot be read counts as one."""
+        sealed = self._sealed(digest)
+        return 1 if sealed is None else len(sealed) - len(self.seals(digest))
+
+    def _sealed(self, digest: ModelDigest) -> tuple[bytes, ...] | None:
         try:
             with self.seals_path(digest).open("rb") as file:
-                sealed = _read_seals(file.read(MAX_SEALS * (MAX_BUNDLE + 8)))
-        except (OSError, msgspec.MsgspecError):
+                return _read_seals(file.read(MAX_SEALS * (MAX_BUNDLE + 8)))
+        except FileNotFoundError:
             return ()
-        return tuple(v for v in map(_unsealed, sealed) if v is not None and v.bundle.digest == digest)
+        except (OSError, msgspec.MsgspecError):
+            return None
 
     @contextmanager
     def staging(self) -> Iterator[Path]:

@@ -85,7 +85,7 @@ class Shelf:
     def refused(self) -> dict[ModelDigest, str]:
         """What lies here and may not run: why, and what would change it."""
         with self._lock:
-            return {digest: why for digest, held in self._all().items() if (why := self._why_not(held))}
+            return {digest: why for digest, held in self._all().items() if (why := self._why_refused(held))}
 
     def find(self, reference: str) -> ModelCard:
         """The model called `name`, `name@version`, `sha256:hex` or at least 8 hex digits. Raises ModelError."""
@@ -118,14 +118,22 @@ class Shelf:
             return held.vouched
         return (self._trust.seal(bundle_of(self.path(digest), held.card.name, held.card.version)),)
 
+    @property
+    def me(self) -> PeerId:
+        """Who signs what is added here."""
+        return self._trust.me
+
     def trusts(self, signer: PeerId) -> bool:
         return signer in self._trust
 
-    def _why_not(self, held: Held) -> str:
-        digest = held.card.digest
-        if digest in self._damaged or digest == self._embedded_digest:
-            return self._damaged.get(digest, "")
+    def why_untrusted(self, held: Held) -> str:
+        """Why none of its seals counts here, and what would change it; "" where one does."""
+        if held.card.digest == self._embedded_digest:
+            return ""
         return self._trust.why_refused(held.card.reference, [v.signer for v in held.vouched])
+
+    def _why_refused(self, held: Held) -> str:
+        return self.why_untrusted(held) or self._damaged.get(held.card.digest, "")
 
     # ---- what comes --------------------------------------------------------------------------------------------------
 
@@ -217,7 +225,7 @@ class Shelf:
         """
         with self._loading:
             held = self.held(digest)
-            if why := self._why_not(held):
+            if why := self._why_refused(held):
                 raise ModelError(why)
             self.used(digest)
             if digest not in self._loaded:
@@ -243,6 +251,18 @@ class Shelf:
                 return bundle
             self._damaged[digest] = why = f"{why}; `meshinfer models rm {card.reference}`, and add or fetch it again"
         raise ModelError(why)
+
+    def try_out(self, digest: ModelDigest) -> None:
+        """Load it apart from what runs, as if it came just now. Raises ModelError."""
+        held, path = self.held(digest), self.path(digest)
+        if why := self._why_refused(held):
+            raise ModelError(why)
+        self._trial(path)
+        load_detector(path, name=held.card.name, version=held.card.version)
+
+    def unsound_seals(self, digest: ModelDigest) -> int:
+        """How many seals lie with it that are damaged, forged, or another model's."""
+        return self._folder.unsound(digest)
 
     # ---- what goes ---------------------------------------------------------------------------------------------------
 
