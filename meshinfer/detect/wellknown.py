@@ -1,4 +1,4 @@
-"""Models that anybody may use, by name: where their published files lie, at a pinned commit, and what they must hash to.
+"""Models that anybody may use: where their published files lie, at a pinned commit, and what they must hash to.
 
 Only permissive licences. Nothing here needs a sidecar: a file that was added by hand is the same model.
 """

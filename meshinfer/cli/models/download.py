@@ -82,8 +82,8 @@ def _fill(url: str, file: IO[bytes], size: int, progress: Callable[[int], None])
         try:
             with closing(_opened(url, before)) as answer:
                 _take(url, answer, file, size, progress)
-        except (http.client.HTTPException, ssl.SSLError, TimeoutError, ConnectionError) as e:
-            why = f"{type(e).__name__}: {e}"
+        except _BrokenOff as e:
+            why = str(e)
         else:
             why = "the connection closed"
         broken = broken + 1 if file.tell() == before else 0
@@ -101,7 +101,7 @@ def _take(url: str, answer: Any, file: IO[bytes], size: int, progress: Callable[
     else:  # it knows no ranges: from the start
         at = file.truncate(0)
         file.seek(0)
-    while piece := answer.read(PIECE):
+    while piece := _piece(answer):
         if at + len(piece) > size:
             file.truncate(0)
             raise ModelError(f"{url} is larger than the {size} bytes it should have: thrown away")
@@ -111,6 +111,18 @@ def _take(url: str, answer: Any, file: IO[bytes], size: int, progress: Callable[
         progress(at)
 
 
+def _piece(answer: Any) -> bytes:
+    try:
+        piece: bytes = answer.read(PIECE)
+    except (http.client.HTTPException, OSError) as e:
+        raise _BrokenOff(str(e) or type(e).__name__) from None
+    return piece
+
+
+class _BrokenOff(Exception):
+    """The connection; what came before it counts."""
+
+
 class _Redirects(urllib.request.HTTPRedirectHandler):
     def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
         check_url(newurl)
@@ -118,7 +130,7 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
 
 
 def _opened(url: str, at: int) -> Any:
-    """The answer of the server. Raises MeshError, or what a broken connection raises."""
+    """The answer of the server. Raises MeshError or _BrokenOff."""
     headers = {"User-Agent": f"meshinfer/{meshinfer.__version__}"} | ({"Range": f"bytes={at}-"} if at else {})
     opener = urllib.request.build_opener(_Redirects())
     try:
@@ -137,3 +149,5 @@ def _opened(url: str, at: int) -> Any:
             f"{url}: cannot be reached ({e.reason}): is there a network? HTTPS_PROXY is honoured, and `--from` names a "
             "mirror; or bring the file and `meshinfer models add` it"
         ) from None
+    except (http.client.HTTPException, OSError) as e:
+        raise _BrokenOff(str(e) or type(e).__name__) from None
