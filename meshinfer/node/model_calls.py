@@ -14,6 +14,7 @@ from meshinfer.detect.shelf.verify import verify
 from meshinfer.detect.shelf.views import described, model_view
 from meshinfer.errors import ModelError
 from meshinfer.model.ids import ModelDigest, PeerId
+from meshinfer.schedule.state import ScheduleState
 
 if TYPE_CHECKING:
     from meshinfer.node.calls import Answers, Args
@@ -78,6 +79,15 @@ CALLS: dict[str, Callable[[Shelf, Args], View]] = {
 # ---- of a node -------------------------------------------------------------------------------------------------------
 
 
+def in_use(state: ScheduleState, now: float) -> dict[ModelDigest, list[str]]:
+    """The models that open jobs have work for here, and the names of those jobs."""
+    used: dict[ModelDigest, list[str]] = {}
+    for job in state.jobs.values():
+        if job.is_open(now) and any(True for _ in job.open_here()):
+            used.setdefault(job.info.order.model, []).append(job.name)
+    return used
+
+
 class ModelCalls:
     """The same, with what only a node knows: names, who else holds a model, and which jobs run it."""
 
@@ -117,7 +127,7 @@ class ModelCalls:
     async def remove(self, args: Args) -> Answers:
         """Raises ModelError for one that an open job has work for here, without `force`."""
         card = await trio.to_thread.run_sync(self._node.shelf.find, str(args.get("model", "")))
-        jobs = self._node.models_in_use().get(card.digest)
+        jobs = in_use(self._node.driver.state, trio.current_time()).get(card.digest)
         if jobs and not args.get("force"):
             raise ModelError(
                 f"{card.reference} is run here by {', '.join(jobs[:3])}: wait, cancel the job, or give --force "

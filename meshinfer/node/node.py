@@ -211,15 +211,6 @@ class Node:
         self._use(cards)
         self.neighbours.state_again(models=model_refs(cards))
 
-    def models_in_use(self) -> dict[ModelDigest, list[str]]:
-        """The models that open jobs have work for here, and the names of those jobs."""
-        now, jobs = trio.current_time(), self.driver.state.jobs.values()
-        used: dict[ModelDigest, list[str]] = {}
-        for job in jobs:
-            if job.is_open(now) and any(True for _ in job.open_here()):
-                used.setdefault(job.info.order.model, []).append(job.name)
-        return used
-
     async def resolve(self, spec: JobSpec) -> ModelDigest:
         """The model a job names: ours by that name, else another peer's. Raises ConfigError or ModelError."""
         try:

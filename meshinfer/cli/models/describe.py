@@ -34,7 +34,7 @@ def describe(session: Session, model: str) -> None:
     from meshinfer.cli.output import WIDTH, clean
 
     view = answer.get("model") or {}
-    session.out.say(f"{reference(view)}  sha256:{view.get('digest')}", "bold")
+    session.out.say(reference(view), "bold")
     for title, text in _lines(view):
         text = clean(text)
         # A path stays in one piece, to be copied.
@@ -50,6 +50,7 @@ def _lines(view: View) -> Iterator[tuple[str, str]]:
     from meshinfer.cli.models.table import pixels, some
     from meshinfer.cli.output import size
 
+    yield "digest", f"sha256:{view.get('digest')}"
     yield "layout", f"{view.get('layout')}, {pixels(view)}"
     yield "classes", some(view.get("classes") or (), 12)
     parameters = f", {view['parameters'] / 1e6:.2f} million parameters" if view.get("parameters") else ""

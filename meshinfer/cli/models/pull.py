@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,12 +16,10 @@ from meshinfer.errors import ConfigError
 if TYPE_CHECKING:
     from meshinfer.detect.wellknown import WellKnown
 
-MIRROR = "MESHINFER_MODELS_URL"
-
 
 @verb("pull")
 @click.argument("name", required=False)
-@click.option("--from", "mirror", metavar="URL", help=f"A mirror: URL/NAME.onnx is fetched [${MIRROR}].")
+@click.option("--from", "mirror", metavar="URL", help="A mirror: URL/NAME.onnx is fetched [$MESHINFER_MODELS_URL].")
 def pull(session: Session, name: str | None, mirror: str | None) -> None:
     """Get a well-known model from the internet, and add it.
 
@@ -34,6 +31,7 @@ def pull(session: Session, name: str | None, mirror: str | None) -> None:
       meshinfer models pull yolox_nano
       meshinfer models pull fastestdet --from https://mirror.example.org/models
     """
+    from meshinfer.config import load
     from meshinfer.detect.wellknown import WELL_KNOWN
     from meshinfer.model.typed import did_you_mean
 
@@ -46,10 +44,10 @@ def pull(session: Session, name: str | None, mirror: str | None) -> None:
             f"no well-known model {name!r}{did_you_mean(name, [k.name for k in WELL_KNOWN])}; any other file: "
             "`meshinfer models add FILE`"
         )
-    _pull(session, known, mirror or os.environ.get(MIRROR))
+    _pull(session, known, mirror or load(session.home, check_paths=False).models.url)
 
 
-def _pull(session: Session, known: WellKnown, mirror: str | None) -> None:
+def _pull(session: Session, known: WellKnown, mirror: str) -> None:
     here = ask_models(session, "models", changes=False)["models"]
     answer = next(({"model": m} for m in here if m["digest"] == known.sha256 and not m.get("refused")), None)
     if answer is None:
