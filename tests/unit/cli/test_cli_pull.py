@@ -53,6 +53,10 @@ class _Answer(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(data[: server.breaks.pop(0)] if server.breaks else data)
 
+    def do_CONNECT(self) -> None:
+        self.server.asked.append((self.path, None))
+        self.send_error(501)
+
     def log_message(self, *_: object) -> None:
         pass
 
@@ -169,6 +173,16 @@ def test_two_at_a_time(server: Server, tmp_path: Path) -> None:
         module._hold(other, tmp_path / "part")
         with pytest.raises(ConfigError, match="another process"):
             fetch(server, tmp_path / "part")
+
+
+def test_the_proxy_of_the_environment_is_asked(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("https_proxy", server.url)
+    with pytest.raises(MeshError, match=r"cannot be reached .*501"):  # this server is none
+        download("https://models.example.org/m", tmp_path / "part", size=1, sha256="", progress=lambda _: None)
+    assert server.asked == [("models.example.org:443", None)]
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    fetch(server, tmp_path / "part")
 
 
 @pytest.mark.parametrize("url", ["http://example.org/m", "file:///etc/passwd", "ftp://127.0.0.1/m", "m.onnx", "//"])
