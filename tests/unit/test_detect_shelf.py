@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 from meshinfer.detect.detector import Detector, load_detector
-from meshinfer.detect.shelf import Shelf, reading
+from meshinfer.detect.shelf import Shelf, intake, reading
 from meshinfer.detect.shelf import shelf as on_shelf
 from meshinfer.detect.shelf.verify import verify
 from meshinfer.errors import ModelError
@@ -34,7 +35,7 @@ def test_added_models_are_listed_by_every_later_shelf_without_loading(
     def no_loading(*_: object, **__: object) -> Detector:
         raise AssertionError("a shelf must not load models at start")
 
-    for module in (on_shelf, reading):
+    for module in (intake, on_shelf, reading):
         monkeypatch.setattr(module, "load_detector", no_loading)
     assert a_shelf(tmp_path / "models").list() == (a, b)
     assert (a.name, a.version, a.layout, a.classes) == ("a", "2", "yolov8", ("grey",))
@@ -130,24 +131,61 @@ def test_a_changed_file_never_reaches_the_runtime(
         raise AssertionError("the runtime saw it")
 
     monkeypatch.setattr(on_shelf, "load_detector", no_loading)
+    said: list[str] = []
     for spoiled, content in (
         (path, brightness_model((9, 9, 9, 9))),
         (path, good[:-1]),
         (path.with_suffix(".toml"), b'names = ["dark"]\n'),
     ):
-        later, before = a_shelf(tmp_path / "models"), spoiled.read_bytes()
+        later, before = a_shelf(tmp_path / "models", say=said.append), spoiled.read_bytes()
         spoiled.write_bytes(content)
-        with pytest.raises(ModelError, match=r"^a@1: its file or sidecar has changed on disk; .*rm a@1"):
-            later.get(digest)
+        for _ in range(2):
+            with pytest.raises(ModelError, match=r"^a@1: its file or sidecar has changed on disk; .*rm a@1"):
+                later.get(digest)
         assert "has changed on disk" in later.refused()[digest]
         assert [f.check for f in verify(later, later.find("a")) if not f.ok] == ["bytes"]
         spoiled.write_bytes(before)
+    assert len(said) == 3, "once each"
     monkeypatch.undo()
     assert all(f.ok for f in verify(later, later.find("a")))
     assert later.refused() == {}, "what was mended may run again"
     path.unlink()
     with pytest.raises(ModelError, match="cannot be read: No such file"):
         later.get(digest)
+
+
+def test_nobody_waits_for_another_models_load(shelf: Shelf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    quick, slow = (
+        shelf.add(model(tmp_path / "in", n, *box)).digest for n, *box in (("a", 1, 1, 2, 2), ("b", 5, 5, 2, 2))
+    )
+    later = a_shelf(tmp_path / "models")
+    later.get(quick)
+    begun, goes_on = threading.Event(), threading.Event()
+
+    def load_slowly(path: Path, **names: str) -> Detector:
+        begun.set()
+        assert goes_on.wait(60)
+        return load_detector(path, **names)
+
+    monkeypatch.setattr(on_shelf, "load_detector", load_slowly)
+    thread = threading.Thread(target=lambda: later.get(slow))
+    thread.start()
+    assert begun.wait(60)
+    assert later.get(quick).card.name == "a"
+    assert len(later.list()) == 2
+    goes_on.set()
+    thread.join()
+    assert later.get(slow).card.name == "b"
+
+
+def test_what_a_killed_process_left_is_swept(shelf: Shelf, tmp_path: Path) -> None:
+    stale, fresh = tmp_path / "models" / ".new-stale", tmp_path / "models" / ".new-fresh"
+    for stage in (stale, fresh):
+        stage.mkdir(parents=True)
+        (stage / "m.onnx").write_bytes(b"half")
+    os.utime(stale, (0, 0))
+    assert shelf.list() == ()
+    assert (stale.exists(), fresh.exists()) == (False, True)
 
 
 def test_a_link_never_reaches_the_shelf(shelf: Shelf, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from meshinfer.detect.detector import Detector, load_detector
 from meshinfer.detect.shelf import folder as files
+from meshinfer.detect.shelf import intake, reading
 from meshinfer.detect.shelf import shelf as on_shelf
 from meshinfer.detect.shelf.verify import verify
 from meshinfer.errors import ModelError
@@ -28,7 +29,8 @@ def loads(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
         seen.append(path)
         return load_detector(path, name=name, version=version)
 
-    monkeypatch.setattr(on_shelf, "load_detector", watched)
+    for module in (intake, on_shelf, reading):
+        monkeypatch.setattr(module, "load_detector", watched)
     return seen
 
 
