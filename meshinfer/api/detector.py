@@ -8,12 +8,15 @@ from os import PathLike
 from pathlib import Path
 from typing import Literal
 
+from meshinfer.config import load
 from meshinfer.detect.detector import Worker, load_detector
+from meshinfer.detect.shelf import Shelf
 from meshinfer.errors import MediaError
-from meshinfer.home import default_home
+from meshinfer.home import IDENTITY, default_home
 from meshinfer.media.draw import annotate
 from meshinfer.media.frames import Image, open_frames, read_frame
 from meshinfer.media.sniff import HEAD, sniff
+from meshinfer.mesh.identity import ephemeral, load_or_create
 from meshinfer.model.catalog import Kind
 from meshinfer.model.detection import Detection, FrameResult
 from meshinfer.model.job import Detect, Sample
@@ -43,7 +46,7 @@ class Detector:
         if path.is_file():
             self._loaded = load_detector(path)
         else:
-            shelf = open_shelf(Path(home).expanduser() if home else default_home())
+            shelf = _shelf(Path(home).expanduser() if home else default_home())
             self._loaded = shelf.get(shelf.find(str(model)).digest)
         self._detect = typed({"classes": list(classes), "min_score": min_score, "iou": iou}, Detect, where="Detector")
         self._mine = threading.local()
@@ -93,6 +96,16 @@ class Detector:
         if worker is None:
             worker = self._mine.worker = self._loaded.worker(self._detect)
         return worker
+
+
+def _shelf(home: Path) -> Shelf:
+    """Only to read from: a home without a key gets none."""
+    key = home / IDENTITY
+    return open_shelf(load(home, check_paths=False), load_or_create(key) if key.exists() else ephemeral(), _unsaid)
+
+
+def _unsaid(text: str) -> None:
+    """The node of that home, or `meshinfer models`, says it to its owner."""
 
 
 def _pixels(picture: Picture) -> Image:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import trio
 
-from meshinfer.errors import ConfigError, MeshError, ModelError, ProtocolError, StoreError
+from meshinfer.errors import ConfigError, MeshError, ProtocolError, StoreError
 from meshinfer.model.detection import Cursor
 from meshinfer.model.facts import Cancel, ModelRef
 from meshinfer.model.ids import JobId, ModelDigest, PeerId
@@ -22,6 +22,7 @@ from meshinfer.model.typed import typed
 from meshinfer.node.closing import closing
 from meshinfer.node.follow import Follower
 from meshinfer.node.merge import merged
+from meshinfer.node.model_calls import ModelCalls
 from meshinfer.node.subscription import Filter, Subscription
 from meshinfer.node.views import (
     View,
@@ -72,8 +73,7 @@ class Calls:
             "subscribe": self.subscribe,
             "results": self.results,
             "forget": self.forget,
-            "models": self.models,
-            "model_add": self.model_add,
+            **ModelCalls(self._node).table(),
             "infer": self.infer,
             "doctor": self.doctor,
             "shutdown": self.shutdown,
@@ -280,22 +280,6 @@ class Calls:
                     raise
             with trio.move_on_at(until):
                 await self._node.driver.changed()
-
-    # ---- models ------------------------------------------------------------------------------------------------------
-
-    async def models(self, args: Args) -> Answers:
-        cards = await trio.to_thread.run_sync(self._node.shelf.list)
-        yield {"end": {"models": [msgspec.to_builtins(card) for card in cards]}}
-
-    async def model_add(self, args: Args) -> Answers:
-        file = Path(str(args.get("file", "")))
-        if not await trio.Path(file).is_file():
-            raise ModelError(f"{file}: no such file; give the path of an .onnx file")
-        card = await trio.to_thread.run_sync(
-            lambda: self._node.shelf.add(file, args.get("name") or None, args.get("version") or None)
-        )
-        await self._node.models_changed()
-        yield {"end": {"model": msgspec.to_builtins(card)}}
 
     async def infer(self, args: Args) -> Answers:
         """Absolute paths, one after another."""
