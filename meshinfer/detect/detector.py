@@ -22,6 +22,7 @@ from meshinfer.model.bundle import MAX_MODEL_BYTES
 from meshinfer.model.detection import MAX_DETECTIONS, Detection
 from meshinfer.model.ids import ModelDigest
 from meshinfer.model.job import Detect
+from meshinfer.model.series import SeriesInput
 from meshinfer.model.typed import no_such_class
 
 _DEFAULT_SIZE = 640
@@ -30,6 +31,9 @@ _SIZES = range(16, 4097)
 
 class Detector:
     """A loaded model and how to feed and read it."""
+
+    series: SeriesInput | None = None
+    """What it wants where it looks at series (`detect/series.py`); None: it looks at pictures."""
 
     def __init__(self, card: ModelCard, session: Session, layout: Layout, recipe: Recipe) -> None:
         self.card = card
@@ -103,6 +107,10 @@ def _load(path: Path, name: str, version: str) -> Detector:
     data = _read(path)
     sidecar = read_sidecar(path)
     session = Session(data)
+    if sidecar.series is not None or [len(i.shape) in (2, 3) for i in session.inputs] == [True]:
+        from meshinfer.detect.series import load_series  # it builds on this module
+
+        return load_series(session, sidecar, name, version, data)
     source = _image_input(session)
     width, height, size_notices = _input_size(source, session.metadata)
     dtype = DTYPES[source.type]

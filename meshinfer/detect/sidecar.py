@@ -9,6 +9,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from meshinfer.errors import ModelError
+from meshinfer.model.series import SeriesTable
 
 _MAX_BYTES = 1024 * 1024
 
@@ -37,6 +38,8 @@ class Sidecar(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tru
         | None
     ) = None
     licence: Annotated[str, Meta(max_length=128)] = ""
+    series: SeriesTable | None = None
+    """Of a model that looks at series: docs/SERIES.md."""
 
 
 def sidecar_path(model: Path) -> Path:

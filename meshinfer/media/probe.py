@@ -12,6 +12,7 @@ import meshinfer.media.frames  # noqa: F401  (it sets the decoder up: silent, an
 from meshinfer.errors import MediaError
 from meshinfer.media import captured
 from meshinfer.media.picture import read_header
+from meshinfer.media.series import survey
 from meshinfer.model.catalog import Kind
 
 MAX_SIDE: Final = 65535
@@ -46,6 +47,10 @@ class Probed(NamedTuple):
 def probe(path: Path, kind: Kind, name: str) -> Probed:
     """Blocks. `name` is the entry's: it may hold the capture time. Raises MediaError with the reason, and OSError."""
     try:
+        if kind == "series":
+            found = survey(path)
+            at = found.captured or captured.from_name(name)
+            return Probed(1, found.channels, found.samples, found.rate, found.seconds, at)
         return _probe_image(path, name) if kind == "image" else _probe_video(path, name)
     except cv2.error as e:
         raise MediaError(f"the decoder failed: {str(e.err)[:200]}") from None
