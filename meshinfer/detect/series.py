@@ -239,7 +239,7 @@ def _output(
             return _Output("classes", 0, given)
     said = f"its sidecar says output = {table.output!r}, but " if table.output else ""
     raise ModelError(
-        f"{said}its input is {_shown(source)}, a window of a series, and it makes {shapes}. What looks at series puts out one of: a score, the window "
-        'anew (output = "reconstruction"), samples that follow it ("forecast"), or a score for each class ("classes"); '
-        "say which in [series] of its sidecar"
+        f"{said}its input is {_shown(source)}, a window of a series, and it makes {shapes}. What looks at series puts "
+        'out one of: a score, the window anew (output = "reconstruction"), samples that follow it ("forecast"), or a '
+        'score for each class ("classes"); say which in [series] of its sidecar'
     )
