@@ -2,7 +2,7 @@
 
 python scripts/turbine.py data FOLDER              write the recordings and their ground truth
 python scripts/turbine.py train                    train configs/examples/turbine/gearbox.onnx anew (needs numpy alone)
-python scripts/turbine.py score FOLDER EVENTS      compare events (lines of JSON, as `subscribe` and `results` write them)
+python scripts/turbine.py score FOLDER EVENTS      compare events: lines of JSON as `subscribe` and `results` write them
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def train(out: Path, steps: int, seed: int) -> None:
     net.write(out)
     print(f"wrote {out} ({out.stat().st_size} bytes); scores, to set `scale` by:")
     faults: dict[str, tuple[world.Fault, ...]] = {"sound": ()}
-    faults |= {kind: (world.Fault(0, 60, kind),) for kind in ("bearing", "imbalance")}
+    faults |= {kind: (world.Fault(-world.ONSET, 60, kind),) for kind in ("bearing", "imbalance")}
     for what, fault in faults.items():
         scores = net.score(features(np.concatenate([windows(seed, fault) for seed in range(200, 210)])))
         print(f"  {what:<10} least {scores.min():.2f}  median {np.median(scores):.2f}  most {scores.max():.2f}")

@@ -51,7 +51,7 @@ def examine(spec: SourceSpec, name: str, seen: Seen, check: Callable[[], object]
                 return unreadable(f"no {expected} of a known format" if seen.size else "is empty")
             if not spec.takes(kind):
                 return Verdict(name, seen, None)
-            probed = probe(path, kind, name)
+            probed = probe(path, kind, name, check)
             content = content_id(file, check)
         if _seen(path.stat()) != seen:
             return unreadable("still being written", final=False, waiting=True)

@@ -79,7 +79,7 @@ class Series:
         `rate`: samples a second, for files without a time column.
         """
         while len(self._held) < samples and not self.is_over:
-            values, t = self._reader.read(max(PIECE, samples - len(self._held)))
+            values, t = self._reader.read(PIECE)
             self.is_over = len(values) == 0
             self._held = np.concatenate((self._held, values))
             if t is not None:
@@ -97,8 +97,11 @@ class Series:
         return ""
 
 
-def survey(path: Path) -> Survey:
-    """Blocks: the lines of a table are counted. Raises MediaError with the reason."""
+def survey(path: Path, check: Callable[[], object] = lambda: None) -> Survey:
+    """Blocks: the lines of a table are counted. `check` is called now and then, and may raise to stop.
+
+    Raises MediaError with the reason.
+    """
     reader = _open(path)
     try:
         samples = len(reader.read(PIECE).values)
@@ -106,6 +109,7 @@ def survey(path: Path) -> Survey:
             raise MediaError("no sample in it")
         while passed := reader.skip(_SKIP):
             samples += passed
+            check()
             if samples > MAX_SAMPLES:
                 raise MediaError(f"more than {MAX_SAMPLES} samples")
     finally:

@@ -34,10 +34,12 @@ class Reader(Protocol):
     promised: int
     """Samples that there should be; 0 where the file does not say."""
 
-    def read(self, most: int) -> Block: ...
+    def read(self, most: int) -> Block:
+        """At least one sample, but at the end."""
+        ...
 
     def skip(self, most: int) -> int:
-        """Pass over samples; how many there were: fewer only at the end."""
+        """Pass over samples; how many there were: none only at the end."""
         ...
 
     def close(self) -> None: ...

@@ -12,8 +12,13 @@ from meshinfer.media.series_block import Block
 from meshinfer.media.series_time import TIME_NAMES, Clock, parse_time
 from meshinfer.model.series import MAX_CHANNELS
 
-MAX_LINE: Final = 1 << 16
-"""Bytes of a line: 256 columns of 255 characters."""
+MAX_LINE: Final = 1 << 14
+"""Bytes of a line: 256 channels need a few thousand."""
+MAX_COLUMNS: Final = 1024
+_MAX_BYTES: Final = 1 << 22
+"""Of the lines held at a time."""
+_MAX_EMPTY: Final = 10_000
+"""Lines without anything, in a row."""
 _DELIMITERS: Final = (b",", b";", b"\t")
 _FIRST: Final = 1025
 """Rows from which columns and the rate are told."""
@@ -44,10 +49,13 @@ class CsvReader:
         names = [field.strip(b' "\r\n').decode("utf-8", "replace") for field in _fields(first, self._delimiter)]
         headed = not any(_is_value(field) for field in _fields(first, self._delimiter))
         self._columns = len(names)
+        if self._columns > MAX_COLUMNS:
+            raise MediaError(f"has {self._columns} columns; at most {MAX_COLUMNS} can be read")
         self._ahead: list[bytes] = [] if headed else [first]
         """Lines that were looked at and are yet to be read."""
         self._ahead += self._lines(_FIRST)
-        rows = [row for line in self._ahead if len(row := _fields(line, self._delimiter)) == self._columns]
+        ahead = [_fields(line, self._delimiter) for line in self._ahead]
+        rows = [row for row in ahead if len(row) == self._columns]
         if not rows:
             raise MediaError(f"no row has the {self._columns} columns of its first line")
         self._time = self._time_column([name.lower() for name in names] if headed else [], rows)
@@ -55,7 +63,8 @@ class CsvReader:
         if not 1 <= len(self._picked) <= MAX_CHANNELS:
             raise MediaError(f"has {len(self._picked)} columns of numbers; 1 to {MAX_CHANNELS} can be read")
         self.channels = _unique([names[i] if headed else "" for i in self._picked], self._picked)
-        stamps = [] if self._time is None else [parse_time(row[self._time]) for row in rows]
+        time = self._time
+        stamps = [] if time is None else [parse_time(r[time]) if len(r) == self._columns else math.nan for r in ahead]
         self._clock = Clock(np.array(stamps)) if stamps else None
         self.rate = self._clock.rate if self._clock else 0.0
         self.captured = self._clock.captured if self._clock else None
@@ -91,15 +100,22 @@ class CsvReader:
         self._file.close()
 
     def _next(self, most: int) -> list[bytes]:
+        if not self._ahead:
+            return self._lines(most)
         lines, self._ahead = self._ahead[:most], self._ahead[most:]
-        return lines if len(lines) == most else lines + self._lines(most - len(lines))
+        return lines
 
     def _lines(self, most: int) -> list[bytes]:
-        """Lines that hold something; fewer only at the end."""
+        """Lines that hold something, at least one but at the end: no more than `most`, and than memory is for."""
         lines: list[bytes] = []
-        while len(lines) < most and (line := self._line()):
-            if line.strip():
+        held = empty = 0
+        while len(lines) < most and held < _MAX_BYTES and (line := self._line()):
+            empty = 0 if line.strip() else empty + 1
+            if not empty:
                 lines.append(line)
+                held += len(line)
+            elif empty > _MAX_EMPTY:
+                raise MediaError(f"{_MAX_EMPTY} empty lines before line {self._number}: no table of samples")
         return lines
 
     def _line(self) -> bytes:

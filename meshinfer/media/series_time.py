@@ -40,21 +40,21 @@ class Clock:
     """The time column of a file, told from its first rows."""
 
     def __init__(self, first: Times) -> None:
-        """`first`: what the column holds at the start of the file."""
-        known = first[:_FEW][np.isfinite(first[:_FEW])]
-        start = float(known[0]) if len(known) else 0.0
+        """`first`: what the column holds at the start of the file, NaN where that is no time."""
+        first = first[:_FEW]
+        start = next((float(stamp) for stamp in first if np.isfinite(stamp)), 0.0)
         self._unit = next((u for u in _UNITS if _OLDEST <= start / u < _NEWEST), 1.0)
         self._start = start / self._unit
         self.captured = self._start if _OLDEST <= self._start < _NEWEST else None
-        steps = np.diff(known / self._unit)
-        steps = steps[steps >= 0]
+        steps = np.diff(first / self._unit)
+        steps = steps[np.isfinite(steps) & (steps >= 0)]
         usual = float(np.median(steps)) if len(steps) else 0.0
         # A gap among the first rows must not slow the clock; coarse stamps repeat themselves and then jump.
         kept = steps[steps <= 2.5 * usual] if usual else steps
         mean = float(kept.mean()) if len(kept) else 0.0
         rate = 1 / mean if mean > 0 else 0.0
         self.rate = rate if rate <= MAX_RATE else 0.0
-        self._longest = _LOOSE * max(mean, float(kept.max())) if len(kept) else np.inf
+        self._longest = _LOOSE * max(mean, float(kept.max())) if mean > 0 else np.inf
         self._last = self._start
 
     def check(self, values: Samples, stamps: Times) -> Block:
