@@ -114,6 +114,25 @@ class Windows:
         self.truncated = "; ".join([*notices, *filter(None, [series.shortfall()])])
 
 
+def read_window(path: Path, first: int, samples: int, *, videos: Videos | None = None) -> Samples:
+    """All channels of the window at sample `first` [samples, channels]. Raises MediaError for one beyond the end."""
+    series = Series(path) if videos is None else videos.take(path, first, Series)
+    try:
+        series.skip(first, lambda: False)
+        found = series.look(samples, 0.0) if series.next == first else None
+    except MediaError:
+        series.close()
+        raise
+    window = None if found is None else found[0].copy()
+    if videos is None:
+        series.close()
+    else:
+        videos.put(series)
+    if window is None:
+        raise MediaError(f"{path.name}: has no {samples} samples from {first} on")
+    return window
+
+
 def _rate(rate: float, want: SeriesInput, name: str) -> float:
     """Samples a second: the file's, else the model's."""
     if rate and want.rate and abs(rate - want.rate) > RATE_SLACK * want.rate:

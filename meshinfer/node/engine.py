@@ -204,7 +204,8 @@ class Engine:
         want = run.detector.series
         if (want is not None) != (item.kind == "series"):
             what = "pictures" if want is None else "series"
-            raise ModelError(f"{run.detector.card.reference} looks at {what}, and {item.path.name} is a {item.kind}")
+            kind = f"an {item.kind}" if item.kind == "image" else f"a {item.kind}"
+            raise ModelError(f"{run.detector.card.reference} looks at {what}, and {item.path.name} is {kind}")
         if item.kind == "image":
             if item.first == 0:
                 yield None

@@ -19,9 +19,11 @@ from hypothesis import strategies as st
 
 from meshinfer.errors import MediaError
 from meshinfer.media import series as module
+from meshinfer.media.plot import LANE, MAX_LANES, WIDTH, plot
 from meshinfer.media.video import Videos
-from meshinfer.media.windows import Windows
+from meshinfer.media.windows import Windows, read_window
 from meshinfer.model.catalog import Entry
+from meshinfer.model.detection import Detection
 from meshinfer.model.ids import ContentId
 from meshinfer.model.job import JobSpec, Sample
 from meshinfer.model.series import SeriesInput
@@ -30,6 +32,7 @@ from meshinfer.model.spans import FEWEST_SAMPLES, MAX_SPANS, SPAN_SECONDS, cut, 
 RATE, LONG = 100, 20_000
 """Samples: several pieces of what is read at a time."""
 
+FORMS = ((64, 48), (50, 999))
 Seen = list[tuple[int, float, bytes]]
 
 
@@ -65,15 +68,13 @@ def test_windows_are_those_of_a_naive_loop(table: Path, size: int, hop: int) -> 
     assert seen(table, SeriesInput(size, hop, 2)) == naive(size, hop)
 
 
-@pytest.mark.parametrize(
-    ("sample", "hop"), [(Sample(every=50), 50), (Sample(fps=2.0), 50), (Sample(fps=3.0), 34)]
-)
+@pytest.mark.parametrize(("sample", "hop"), [(Sample(every=50), 50), (Sample(fps=2.0), 50), (Sample(fps=3.0), 34)])
 def test_a_job_may_set_the_hop(table: Path, sample: Sample, hop: int) -> None:
     assert seen(table, SeriesInput(8000, 7, 2), sample) == naive(8000, hop)
 
 
 @settings(max_examples=12, deadline=None)
-@given(st.lists(st.integers(1, LONG - 1), max_size=4, unique=True), st.randoms(), st.sampled_from([(64, 48), (50, 999)]))
+@given(st.lists(st.integers(1, LONG - 1), max_size=4, unique=True), st.randoms(), st.sampled_from(FORMS))
 def test_spans_give_together_what_a_single_pass_gives(table: Path, cuts: list[int], rng: Any, form: Any) -> None:
     size, hop = form
     spans = list(pairwise([0, *sorted(cuts), None]))
@@ -125,6 +126,22 @@ def test_channels_are_taken_by_name(table: Path) -> None:
     assert np.array_equal(np.frombuffer(b, np.float32), VALUES[:20, 1])
     (_, _, swapped), *_ = seen(table, SeriesInput(20, 20, 2, ("b", "a")))
     assert np.array_equal(np.frombuffer(swapped, np.float32).reshape(2, 20), VALUES[:20, ::-1].T)
+
+
+def test_a_window_is_found_again_for_a_picture(table: Path) -> None:
+    videos = Videos()
+    for first, samples in ((30, 20), (12_340, 64), (8190, 3)):
+        np.testing.assert_array_equal(
+            read_window(table, first, samples, videos=videos), VALUES[first : first + samples]
+        )
+    videos.close()
+    window = read_window(table, 30, 20)
+    picture = plot(window, [Detection("fault", 0.9, (0.0, 0.0, 20.0, 2.0))])
+    assert picture.shape == (2 * LANE, WIDTH, 3)
+    assert len(np.unique(picture.reshape(-1, 3), axis=0)) > 20, "something is drawn"
+    assert plot(np.full((5, 300), np.nan, np.float32), []).shape == (MAX_LANES * LANE, WIDTH, 3)
+    with pytest.raises(MediaError, match="has no 64 samples from 19990 on"):
+        read_window(table, LONG - 10, 64)
 
 
 @pytest.mark.parametrize(
