@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import UTC, datetime
 from typing import Final
 
@@ -51,8 +52,9 @@ class Clock:
         usual = float(np.median(steps)) if len(steps) else 0.0
         # A gap among the first rows must not slow the clock; coarse stamps repeat themselves and then jump.
         kept = steps[steps <= 2.5 * usual] if usual else steps
-        mean = float(kept.mean()) if len(kept) else 0.0
-        rate = 1 / mean if mean > 0 else 0.0
+        # Exact and rounded: every holder must read the same rate, whatever its processor adds up in one go.
+        mean = math.fsum(kept.tolist()) / len(kept) if len(kept) else 0.0
+        rate = float(f"{1 / mean:.9g}") if mean > 0 else 0.0
         self.rate = rate if rate <= MAX_RATE else 0.0
         self._longest = _LOOSE * max(mean, float(kept.max())) if mean > 0 else np.inf
         self._last = self._start
