@@ -87,12 +87,15 @@ class SeriesWorker(Worker):
 
         Their box is the window: 0, 0, its samples, its channels.
         """
-        seen = (image - self._mean) / self._std
-        takes = self._takes
-        part = seen[:, : takes.window]
-        blob = (part.T if takes.order == "samples" else part).reshape(takes.shape)
-        (out,) = self._session.run(self._input.name, np.ascontiguousarray(blob, DTYPES[self._input.type]))
-        scores = self._scores(out.astype(np.float64), seen)
+        takes, form = self._takes, DTYPES[self._input.type]
+        with np.errstate(all="ignore"):  # whatever overflows becomes NaN or infinite: no finding, or a sure one
+            seen = (image - self._mean) / self._std
+            part = seen[:, : takes.window]
+            blob = (part.T if takes.order == "samples" else part).reshape(takes.shape)
+            (out,) = self._session.run(self._input.name, np.ascontiguousarray(blob, form))
+            if out.size != self._output.size:
+                raise ModelError(f"puts out {out.size} values, and put out {self._output.size} when it was loaded")
+            scores = self._scores(out.astype(np.float64), seen)
         order = [i for i in np.argsort(-scores, kind="stable") if scores[i] >= self._detect.min_score]
         box = (0.0, 0.0, float(image.shape[1]), float(image.shape[0]))
         wanted = self._detect.classes
@@ -129,6 +132,8 @@ class SeriesWorker(Worker):
 
 class _Output(NamedTuple):
     kind: Output
+    size: int
+    """Values it puts out."""
     ahead: int
     """Samples that a forecast is of, behind those that it was made from."""
     classes: tuple[str, ...]
@@ -229,14 +234,14 @@ def _output(
             if kind is None and out.shape in ((1, out.size), (out.size,)):
                 kind = "classes"
         if kind == "score" and out.size == 1:
-            return _Output("score", 0, (table.label,))
+            return _Output("score", 1, 0, (table.label,))
         if kind == "reconstruction" and out.size == takes.channels * takes.window:
-            return _Output("reconstruction", 0, (table.label,))
+            return _Output("reconstruction", out.size, 0, (table.label,))
         if kind == "forecast" and out.size % takes.channels == 0 and 1 <= ahead <= MAX_WINDOW - takes.window:
-            return _Output("forecast", ahead, (table.label,))
+            return _Output("forecast", out.size, ahead, (table.label,))
         if kind == "classes" and 1 <= out.size <= _MAX_CLASSES:
             given = names if len(names) == out.size else tuple(f"class{i}" for i in range(out.size))
-            return _Output("classes", 0, given)
+            return _Output("classes", out.size, 0, given)
     said = f"its sidecar says output = {table.output!r}, but " if table.output else ""
     raise ModelError(
         f"{said}its input is {_shown(source)}, a window of a series, and it makes {shapes}. What looks at series puts "

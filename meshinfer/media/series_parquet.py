@@ -63,7 +63,7 @@ class ParquetReader:
 
     def _fill(self) -> None:
         try:
-            batch = next(self._batches, None)
+            batch = next((batch for batch in self._batches if batch.num_rows), None)
         except self._failures as e:
             raise MediaError(f"damaged: {str(e)[:200]}") from None
         if batch is None:

@@ -37,8 +37,9 @@ def reckon(truth: Mapping[str, Any], events: Iterable[tuple[str, float]]) -> lis
     A window that a fault begins or ends in may be called either way.
     """
     said: dict[str, set[float]] = {name: set() for name in truth}
-    for name, t in events:
-        said[name.rpartition("/")[2]].add(round(t * RATE) / RATE)
+    for path, t in events:
+        if (name := path.rpartition("/")[2]) in said:
+            said[name].add(round(t * RATE) / RATE)
     rows = [_one(name, truth[name], said[name]) for name in truth]
     sums = [sum(column) for column in list(zip(*rows, strict=True))[1:]]
     return [*rows, Reckoning("all", *sums)]

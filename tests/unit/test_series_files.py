@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from meshinfer.errors import MediaError
 from meshinfer.media.examine import examine
+from meshinfer.media.holding import Holding
 from meshinfer.media.scan import Seen
 from meshinfer.media.series import Series, Survey, series_format, survey
 from meshinfer.media.source import SourceSpec
@@ -211,9 +212,13 @@ def test_parquet_needs_pyarrow(tmp_path: Path) -> None:
 
 
 def look_at(path: Path, **spec: object) -> Entry | Unreadable | None:
-    info = path.stat()
     source = SourceSpec("s", path.parent, **spec)  # type: ignore[arg-type]  # as given
-    return examine(source, path.name, Seen(info.st_size, info.st_mtime_ns), lambda: None).what
+    return examine(source, path.name, see(path), lambda: None).what
+
+
+def see(path: Path) -> Seen:
+    info = path.stat()
+    return Seen(info.st_size, info.st_mtime_ns)
 
 
 def test_series_are_read_only_where_a_source_says_so(tmp_path: Path) -> None:
@@ -233,6 +238,26 @@ def test_series_are_read_only_where_a_source_says_so(tmp_path: Path) -> None:
     broken = look_at(put(tmp_path / "b.csv", "what this is\n"), kind="series")
     assert isinstance(broken, Unreadable)
     assert broken.reason == "no series of a known format"
+
+
+@pytest.mark.parametrize(("label", "rate"), [("20", 20.0), ("0", 0.0), ("-1", 0.0), ("nan", 0.0), ("often", 0.0)])
+def test_a_label_tells_the_rate_where_the_file_does_not(tmp_path: Path, label: str, rate: float) -> None:
+    spec = SourceSpec("s", tmp_path, {"rate": label}, "series")
+    put(tmp_path / "a.csv", rows(time=False))
+    put(tmp_path / "b.csv", "time,a,b\n" + rows())
+    holding = Holding(spec, {"site": "north"}, 0.0)
+    seen = {
+        name: holding.label(examine(spec, name, see(tmp_path / name), lambda: None)).what for name in ("a.csv", "b.csv")
+    }
+    told, known = seen["a.csv"], seen["b.csv"]
+    assert isinstance(told, Entry)
+    assert isinstance(known, Entry)
+    assert (told.fps, told.duration, told.labels) == (
+        rate,
+        40 / rate if rate else 0.0,
+        {"site": "north", "rate": label},
+    )
+    assert (known.fps, known.duration) == (50.0, 0.8)
 
 
 @settings(max_examples=50)

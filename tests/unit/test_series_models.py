@@ -127,6 +127,30 @@ def test_classes(tmp_path: Path) -> None:
         found(loaded(tmp_path, logits), WINDOW[:1])
 
 
+def test_a_model_that_puts_out_something_else_every_time_is_stopped(tmp_path: Path) -> None:
+    """The size of what it puts out depends on what it sees: one value of silence, none of anything else."""
+    zero = constant("zero", [0.0])
+    data = graph(
+        (1, 4),
+        ("n",),
+        zero,
+        node("ReduceMean", ("x",), ("m",), field(5, field(1, "keepdims") + field(3, 0) + field(20, 2))),
+        node("Equal", ("m", "zero"), ("still",)),
+        node("Compress", ("zero", "still"), ("y",)),
+    )
+    detector = loaded(tmp_path, data)
+    assert found(detector, np.zeros((1, 4), np.float32)) == [("anomaly", 0.0)]
+    with pytest.raises(ModelError, match="puts out 0 values, and put out 1 when it was loaded"):
+        found(detector, WINDOW[:1])
+
+
+def test_numbers_beyond_bounds_are_no_trouble(tmp_path: Path) -> None:
+    shape = (1, 2, 4)
+    data = graph(shape, shape, node("Neg", ("x",), ("y",)))
+    detector = loaded(tmp_path, data, "[series]\nstd = [1e-300, 1]")
+    assert found(detector, WINDOW * np.float32(1e37)) == [("anomaly", 1.0)]
+
+
 @pytest.mark.parametrize(
     ("data", "sidecar", "says"),
     [
