@@ -19,7 +19,6 @@ _MAX_BYTES: Final = 1 << 22
 """Of the lines held at a time."""
 _MAX_EMPTY: Final = 10_000
 """Lines without anything, in a row."""
-_DELIMITERS: Final = (b",", b";", b"\t")
 _FIRST: Final = 1025
 """Rows from which columns and the rate are told."""
 _MAX_COMMENTS: Final = 1000
@@ -145,12 +144,12 @@ class CsvReader:
 
 
 def _delimiter(line: bytes) -> bytes:
-    return max(_DELIMITERS, key=line.count) if any(d in line for d in _DELIMITERS) else b","
+    return next((d for d in (b";", b"\t") if d in line), b",")
 
 
 def _fields(line: bytes, delimiter: bytes) -> list[bytes]:
-    """A semicolon between columns leaves the comma to decimals."""
-    return (line.replace(b",", b".") if delimiter == b";" else line).split(delimiter)
+    """Semicolons or tabs between columns leave the comma to decimals."""
+    return (line if delimiter == b"," else line.replace(b",", b".")).split(delimiter)
 
 
 def _number(field: bytes) -> float:

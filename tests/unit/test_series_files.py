@@ -63,6 +63,7 @@ def rows(delimiter: str = ",", comma: bool = False, time: bool = True) -> str:
         ("vib\ttemp\n" + rows("\t", time=False), ("vib", "temp"), 0.0),
         (rows(time=False), ("col1", "col2"), 0.0),
         (rows(time=False)[:-1], ("col1", "col2"), 0.0),
+        (rows(";", comma=True, time=False), ("col1", "col2"), 0.0),
         ("vib,vib\n" + rows(time=False), ("vib", "vib#2"), 0.0),
     ],
 )
