@@ -58,7 +58,7 @@ class SourceConfig(Struct, frozen=True, forbid_unknown_fields=True):
     path: Path
     """A folder, absolute once loaded; in the file relative to the file, in a flag to the working folder."""
     kind: Kind | None = None
-    """Only files of this kind; None: both."""
+    """Only files of this kind; None: videos and images."""
     labels: Labels = msgspec.field(default_factory=dict)
 
 

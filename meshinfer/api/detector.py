@@ -6,16 +6,17 @@ import threading
 from collections.abc import Iterator, Sequence
 from os import PathLike
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from meshinfer.config import load
 from meshinfer.detect.detector import Worker, load_detector
 from meshinfer.detect.shelf import Shelf
-from meshinfer.errors import MediaError
+from meshinfer.errors import MediaError, ModelError
 from meshinfer.home import IDENTITY, default_home
 from meshinfer.media.draw import annotate
-from meshinfer.media.frames import Image, open_frames, read_frame
+from meshinfer.media.frames import Frames, Image, open_frames, read_frame
 from meshinfer.media.sniff import HEAD, sniff
+from meshinfer.media.windows import Windows
 from meshinfer.mesh.identity import ephemeral, load_or_create
 from meshinfer.model.catalog import Kind
 from meshinfer.model.detection import Detection, FrameResult
@@ -70,20 +71,32 @@ class Detector:
         """The detections in a picture: a file, or a BGR array [height, width, 3] of uint8. Best first, boxes xyxy in
         its pixels. Raises MediaError, ModelError.
         """
+        if self._loaded.series is not None:
+            raise ModelError(f"{self.name} looks at series, not at pictures: use `frames`")
         return self._worker()(_pixels(picture))
 
     def frames(
-        self, file: str | PathLike[str], *, every: int | Literal["frame"] = "frame", fps: float | None = None
+        self,
+        file: str | PathLike[str],
+        *,
+        every: int | Literal["frame"] = "frame",
+        fps: float | None = None,
+        rate: float = 0.0,
     ) -> Iterator[FrameResult]:
-        """What is seen in the frames of a video (or the one of a picture), frames without detections too. `every` and
-        `fps` sample as in job files. Raises MediaError, ModelError.
+        """What is seen in the frames of a video (or the one of a picture), or by a model of series in its windows;
+        those without detections too. `every` and `fps` sample as in job files; `rate`: samples a second of a series,
+        where its file does not say. Raises MediaError, ModelError.
         """
         path, worker = Path(file).expanduser(), self._worker()
         sample = typed({"every": every} | ({} if fps is None else {"fps": fps}), Sample, where="frames")
-        with open_frames(path, _kind(path), sample) as frames:
+        series = self._loaded.series
+        opened: Frames | Windows
+        opened = open_frames(path, _kind(path), sample) if series is None else Windows(path, series, sample, rate=rate)
+        with opened as frames:
             for frame in frames:
-                height, width = frame.image.shape[:2]
-                yield FrameResult(frame.index, frame.t, width, height, worker(frame.image))
+                image: Any = frame.image  # a worker takes what its model looks at: pictures, or windows
+                height, width = image.shape[:2]
+                yield FrameResult(frame.index, frame.t, width, height, worker(image))
 
     def draw(self, picture: Picture, detections: Sequence[Detection] | None = None) -> Image:
         """A copy of the picture with boxes, a BGR array; of what is seen in it, or of the `detections` given."""

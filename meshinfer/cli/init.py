@@ -29,7 +29,7 @@ TEMPLATE = """\
 # [[source]]
 # name = "dock"
 # path = "/data/dock"
-# kind = "video"                          # or "image"; both when left out
+# kind = "video"                          # or "image", both when left out; "series": CSV, WAV, Parquet
 # labels = {{ camera = "dock-1" }}
 
 [policy]

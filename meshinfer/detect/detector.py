@@ -23,6 +23,7 @@ from meshinfer.model.bundle import MAX_MODEL_BYTES, model_digest
 from meshinfer.model.detection import MAX_DETECTIONS, Detection
 from meshinfer.model.ids import ModelDigest
 from meshinfer.model.job import Detect
+from meshinfer.model.series import SeriesInput
 from meshinfer.model.typed import no_such_class
 
 _DEFAULT_SIZE = 640
@@ -31,6 +32,9 @@ _SIZES = range(16, 4097)
 
 class Detector:
     """A loaded model and how to feed and read it."""
+
+    series: SeriesInput | None = None
+    """What it wants where it looks at series (`detect/series.py`); None: it looks at pictures."""
 
     def __init__(self, card: ModelCard, session: Session, layout: Layout, recipe: Recipe) -> None:
         self.card = card
@@ -104,6 +108,12 @@ def _load(path: Path, name: str, version: str) -> Detector:
     data = _read(path)
     sidecar, sha256 = read_sidecar(path), ModelDigest(hashlib.sha256(data).hexdigest())
     session = Session(data)
+    digest = model_digest(sha256, sidecar_bytes(path))
+    licence = sidecar.licence or clean(session.metadata.get("license", "")) or licence_of(sha256)
+    if sidecar.series is not None or [len(i.shape) in (2, 3) for i in session.inputs] == [True]:
+        from meshinfer.detect.series import load_series  # it builds on this module
+
+        return load_series(session, sidecar, name, version, digest, licence, len(data))
     source = _image_input(session)
     width, height, size_notices = _input_size(source, session.metadata)
     dtype = DTYPES[source.type]
@@ -121,13 +131,13 @@ def _load(path: Path, name: str, version: str) -> Detector:
     card = ModelCard(
         name=name,
         version=version,
-        digest=model_digest(sha256, sidecar_bytes(path)),
+        digest=digest,
         layout=layout.name,
         width=width,
         height=height,
         classes=classes,
         bytes=len(data),
-        licence=sidecar.licence or clean(session.metadata.get("license", "")) or licence_of(sha256),
+        licence=licence,
         notices=size_notices + notices,
     )
     return Detector(card, session, layout, layout.recipe.overridden(sidecar))

@@ -10,6 +10,7 @@ from msgspec import Meta, Struct
 
 from meshinfer.errors import ModelError
 from meshinfer.model.bundle import MAX_SIDECAR
+from meshinfer.model.series import SeriesTable
 
 Colour = Literal["bgr", "rgb"]
 Fit = Literal["letterbox", "stretch", "top-left"]
@@ -36,6 +37,8 @@ class Sidecar(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tru
         | None
     ) = None
     licence: Annotated[str, Meta(max_length=128)] = ""
+    series: SeriesTable | None = None
+    """Of a model that looks at series: docs/SERIES.md."""
 
 
 def sidecar_path(model: Path) -> Path:

@@ -49,7 +49,7 @@ class Frames:
 
     def __enter__(self) -> Frames:
         if self._kind == "video":
-            video = Video(self._path) if self._videos is None else self._videos.take(self._path, self._first)
+            video = Video(self._path) if self._videos is None else self._videos.take(self._path, self._first, Video)
             video.skip(self._first, self._halt)
             self._video = video
         return self
@@ -106,7 +106,9 @@ def open_frames(
 
 
 def read_frame(path: Path, kind: Kind, index: int, *, videos: Videos | None = None) -> Image:
-    """One frame. Raises MediaError where the file has no such frame."""
+    """One frame. Raises MediaError where the file has no such frame, and for a series, which is no picture."""
+    if kind == "series":
+        raise MediaError(f"{path.name}: is a series")
     with open_frames(path, kind, Sample(), index, index + 1, videos=videos) as frames:
         for frame in frames:
             return frame.image

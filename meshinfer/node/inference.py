@@ -84,7 +84,10 @@ class Inference:
     async def _look(self, model: str, detect: Detect, picture: bytes, name: str) -> Inferred:
         def look() -> Inferred:
             card = self._find(model)
-            worker = self._get(card.digest).worker(detect)
+            detector = self._get(card.digest)
+            if detector.series is not None:
+                raise ModelError(f"{card.reference} looks at series, not at pictures")
+            worker = detector.worker(detect)
             began = time.perf_counter()
             if not picture.startswith(_FORMATS):
                 raise MediaError(f"{name}: send a JPEG or PNG file")

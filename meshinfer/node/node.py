@@ -206,7 +206,8 @@ class Node:
     # ---- what calls need ---------------------------------------------------------------------------------------------
 
     def _use(self, cards: tuple[ModelCard, ...]) -> None:
-        self.driver.feed(ModelsChanged({card.digest: card.classes for card in cards}))
+        series = frozenset(card.digest for card in cards if card.takes_series)
+        self.driver.feed(ModelsChanged({card.digest: card.classes for card in cards}, series))
 
     async def models_changed(self) -> None:
         cards = await trio.to_thread.run_sync(self.shelf.runnable)

@@ -20,7 +20,7 @@ from meshinfer.schedule.stealing import Stealing, spare
 WINDOW = 32
 """What is handed to the engine at a time, by weight: enough that single images keep every core busy."""
 
-WEIGHT = {"image": 1, "video": 8}
+WEIGHT = {"image": 1, "video": 8, "series": 8}
 """A span of a video is half a minute of work: with four of them waiting, the rest can still move to whoever is idle."""
 
 

@@ -122,3 +122,13 @@ def test_what_is_wrong_is_said(folder: Path) -> None:
         with Peer("alice") as again:
             assert again.status()["home"] == str(folder / "alice")
     refused(AttributeError, "nothing", lambda: meshinfer.nothing)
+
+
+def test_a_model_of_series_has_windows(folder: Path) -> None:
+    detector = Detector(Path(__file__).parents[2] / "configs" / "examples" / "turbine" / "gearbox.onnx")
+    time = np.arange(40_000) / 4096
+    (folder / "calm.csv").write_text("\n".join(f"{x:.4f}" for x in np.sin(2 * np.pi * 30 * time)))
+    windows = list(detector.frames("calm.csv", rate=4096))
+    assert windows
+    assert [w.frame for w in windows[:2]] == [0, windows[1].frame]
+    refused(ModelError, "looks at series", lambda: detector("street.jpg"))
