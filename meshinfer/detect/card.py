@@ -19,7 +19,7 @@ class ModelCard(Struct, frozen=True):
     layout: str
     width: int
     height: int
-    """Of its input, in pixels."""
+    """Of its input, in pixels; samples and channels of a window where it takes series."""
     classes: tuple[str, ...]
     bytes: int
     licence: str
@@ -27,6 +27,11 @@ class ModelCard(Struct, frozen=True):
     """What was assumed, for the user to judge."""
     rectangular: bool = False
     """Frames go in with little padding: `width` and `height` are what their input has at most."""
+
+    @property
+    def takes_series(self) -> bool:
+        """Whether it looks at windows of series; all others look at pictures."""
+        return self.layout.startswith("series")
 
     @property
     def reference(self) -> str:

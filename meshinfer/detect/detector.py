@@ -17,13 +17,15 @@ from meshinfer.detect.names import clean, name_classes, read_names
 from meshinfer.detect.onnx import Session
 from meshinfer.detect.picture import PictureModel
 from meshinfer.detect.preprocess import Canvas, Image, Recipe, snug
-from meshinfer.detect.sidecar import read_sidecar
+from meshinfer.detect.sidecar import read_sidecar, sidecar_bytes
 from meshinfer.detect.suppress import best_first, suppress
+from meshinfer.detect.wellknown import licence_of
 from meshinfer.errors import ModelError
-from meshinfer.model.bundle import MAX_MODEL_BYTES
+from meshinfer.model.bundle import MAX_MODEL_BYTES, model_digest
 from meshinfer.model.detection import MAX_DETECTIONS, Detection
 from meshinfer.model.ids import ModelDigest
 from meshinfer.model.job import Detect
+from meshinfer.model.series import SeriesInput
 from meshinfer.model.typed import no_such_class
 
 
@@ -38,6 +40,9 @@ class View(NamedTuple):
 
 class Detector:
     """A loaded model and how to feed and read it. May be used from many threads."""
+
+    series: SeriesInput | None = None
+    """What it wants where it looks at series (`detect/series.py`); None: it looks at pictures."""
 
     def __init__(self, card: ModelCard, model: PictureModel, layout: Layout, recipe: Recipe) -> None:
         self.card, self.model, self.recipe = card, model, recipe
@@ -136,8 +141,14 @@ def load_detector(path: Path, *, name: str | None = None, version: str = "") -> 
 
 def _load(path: Path, name: str, version: str) -> Detector:
     data = _read(path)
-    sidecar = read_sidecar(path)
+    sidecar, sha256 = read_sidecar(path), ModelDigest(hashlib.sha256(data).hexdigest())
     session = Session(data)
+    digest = model_digest(sha256, sidecar_bytes(path))
+    licence = sidecar.licence or clean(session.metadata.get("license", "")) or licence_of(sha256)
+    if sidecar.series is not None or _are_series(session):
+        from meshinfer.detect.series import load_series  # it builds on this module
+
+        return load_series(session, sidecar, name, version, digest, licence, len(data))
     given = sidecar.names or (read_names(session.metadata["names"]) if "names" in session.metadata else None)
     model = PictureModel(session, sidecar, len(given) if given else None)
     with np.errstate(all="ignore"):
@@ -147,17 +158,22 @@ def _load(path: Path, name: str, version: str) -> Detector:
     card = ModelCard(
         name=name,
         version=version,
-        digest=ModelDigest(hashlib.sha256(data).hexdigest()),
+        digest=digest,
         layout=layout.name,
         width=model.feed.width,
         height=model.feed.height,
         classes=classes,
         bytes=len(data),
-        licence=sidecar.licence or clean(session.metadata.get("license", "")),
+        licence=licence,
         notices=model.feed.notices + layout.notices + notices,
         rectangular=model.is_rectangular(layout, recipe),
     )
     return Detector(card, model, layout, recipe)
+
+
+def _are_series(session: Session) -> bool:
+    """Pictures have four dimensions, or three of which the first is their colours."""
+    return [len(i.shape) in (2, 3) and i.shape[0] != 3 for i in session.inputs] == [True]
 
 
 def _read(path: Path) -> bytes:

@@ -10,6 +10,7 @@ from msgspec import Meta, Struct
 
 from meshinfer.errors import ModelError
 from meshinfer.model.bundle import MAX_SIDECAR
+from meshinfer.model.series import SeriesTable
 
 Colour = Literal["bgr", "rgb"]
 Fit = Literal["letterbox", "stretch", "top-left"]
@@ -62,6 +63,8 @@ class Sidecar(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tru
     strides: Annotated[tuple[Annotated[int, Meta(ge=1, le=4096)], ...], Meta(min_length=1, max_length=8)] | None = None
     """Pixels of the input per cell of each grid."""
     licence: Annotated[str, Meta(max_length=128)] = ""
+    series: SeriesTable | None = None
+    """Of a model that looks at series: docs/SERIES.md."""
 
 
 DECODING = ("activation", "background", "anchors", "strides")
@@ -72,18 +75,30 @@ def sidecar_path(model: Path) -> Path:
     return model.with_suffix(".toml")
 
 
-def read_sidecar(model: Path) -> Sidecar:
-    """The sidecar of a model file; an empty one where there is none. Raises ModelError that names the key."""
-    path = sidecar_path(model)
+def sidecar_bytes(model: Path) -> bytes:
+    """The sidecar beside a model file as it lies there; empty where there is none. Raises ModelError."""
+    return read_bounded(sidecar_path(model), may_miss=True)
+
+
+def read_bounded(path: Path, *, may_miss: bool) -> bytes:
+    """The bytes of one sidecar. Raises ModelError."""
     try:
         with path.open("rb") as file:
-            text = file.read(MAX_SIDECAR + 1)
+            data = file.read(MAX_SIDECAR + 1)
     except FileNotFoundError:
-        return Sidecar()
+        if may_miss:
+            return b""
+        raise ModelError(f"{path.name}: no such sidecar") from None
     except OSError as e:
         raise ModelError(f"{path.name}: cannot be read: {e.strerror}") from None
-    if len(text) > MAX_SIDECAR:
+    if len(data) > MAX_SIDECAR:
         raise ModelError(f"{path.name}: over {MAX_SIDECAR // 1024} KiB: it should hold a few lines")
+    return data
+
+
+def read_sidecar(model: Path) -> Sidecar:
+    """The sidecar of a model file; an empty one where there is none. Raises ModelError that names the key."""
+    path, text = sidecar_path(model), sidecar_bytes(model)
     try:
         return msgspec.toml.decode(text, type=Sidecar)
     except msgspec.ValidationError as e:

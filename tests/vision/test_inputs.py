@@ -62,14 +62,12 @@ def test_bytes_go_in_as_they_are(tmp_path: Path, channels_last: bool) -> None:
 
 
 def test_one_picture_alone(tmp_path: Path) -> None:
-    """[3, height, width], as torchvision exports it; three of something else is no picture."""
+    """[3, height, width], as torchvision exports it: no window of a series."""
     where = [np.array([(8, 4, 32, 40)], np.float32), np.array([1], np.int64), np.array([0.9], np.float32)]
     detector = load(tmp_path, constant_model(where, inputs=[("image", (3, "h", "w"))]), "width = 96\nheight = 96")
     assert (detector.card.layout, detector.card.rectangular) == ("torchvision", True)
     (found,) = detector.worker(Detect())(FRAME)
     assert found.box == pytest.approx((8 / 1.5, 0, 32 / 1.5, (40 - 12) / 1.5), abs=0.01)  # 12 of padding above
-    with pytest.raises(ModelError, match="the layouts that run take one picture"):
-        load(tmp_path, constant_model(where, inputs=[("series", ("n", 100, 3))]))
 
 
 def test_letterboxed_by_channel(tmp_path: Path) -> None:
