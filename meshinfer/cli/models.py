@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from meshinfer.cli.common import Session, verb
+from meshinfer.cli.models_channels import channels
+from meshinfer.cli.models_promote import promote
+from meshinfer.cli.models_rollback import rollback
 from meshinfer.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -84,6 +87,10 @@ def add(session: Session, file: str, name: str | None, version: str | None) -> N
         session.out.data(answer)
     else:
         _show(session, [answer.get("model") or {}])
+
+
+for channel_verb in (promote, rollback, channels):
+    models.add_command(channel_verb)
 
 
 @contextmanager

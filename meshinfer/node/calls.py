@@ -18,6 +18,7 @@ from meshinfer.model.facts import Cancel, ModelRef
 from meshinfer.model.ids import JobId, ModelDigest, PeerId
 from meshinfer.model.job import JobOrder, JobSpec, job_id, pack_spec
 from meshinfer.model.jobfile import read_spec
+from meshinfer.node.channel_calls import ChannelCalls
 from meshinfer.node.closing import closing
 from meshinfer.node.follow import Follower
 from meshinfer.node.merge import merged
@@ -62,6 +63,7 @@ class Calls:
             "forget": self.forget,
             "models": self.models,
             "model_add": self.model_add,
+            **ChannelCalls(self._node, self._follower).table(),
             "doctor": self.doctor,
             "shutdown": self.shutdown,
         }
@@ -84,7 +86,7 @@ class Calls:
 
     async def _order(self, args: Args) -> tuple[JobSpec, JobOrder]:
         spec = read_spec(args.get("spec") or {})
-        digest = await self._node.resolve(spec)
+        spec, digest = self._node.rollout.pin(spec) or (spec, await self._node.resolve(spec))
         packed, nonce = pack_spec(spec), self._node.nonce()
         await self._check_classes(spec, packed, digest)
         return spec, JobOrder(job_id(packed, digest, nonce), packed, digest, nonce, time.time())

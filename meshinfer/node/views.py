@@ -10,7 +10,7 @@ import msgspec
 
 from meshinfer.mesh.offences import KeptOut
 from meshinfer.model.detection import Event
-from meshinfer.model.ids import PeerId
+from meshinfer.model.ids import ModelDigest, PeerId
 from meshinfer.model.verdict import TaskError, Verdict
 from meshinfer.schedule.job import JobState
 from meshinfer.schedule.progress import Progress, Share, progress
@@ -72,6 +72,7 @@ def job_view(state: ScheduleState, job: JobState, now: float, verdicts: dict[Pee
         "name": job.name,
         "model": job.info.spec.model if job.info.spec else "?",
         "digest": job.info.order.model,
+        "canary": _canary_view(state, job),
         "publisher": job.info.publisher,
         "publisher_name": state.called(job.info.publisher),
         "published": job.info.order.published,
@@ -96,6 +97,28 @@ def job_view(state: ScheduleState, job: JobState, now: float, verdicts: dict[Pee
         "peers": [_peer_view(state, peer, p, verdicts.get(peer), reused[peer]) for peer in peers],
         "missing": missing_view(state, missing),
     }
+
+
+def _canary_view(state: ScheduleState, job: JobState) -> View | None:
+    """The roll-out that the job began under."""
+    canary = job.info.spec.canary if job.info.spec else None
+    if canary is None:
+        return None
+    peers = [{"peer": peer, "name": state.called(peer)} for peer in canary.peers]
+    return {"model": canary.model, "reference": reference(state, canary.model), "peers": peers}
+
+
+def reference(state: ScheduleState, model: ModelDigest) -> str:
+    """What people call a model: as its holders do, or as the channels do; else the start of its digest."""
+    for _, fact in sorted(state.peers.items()):
+        for held in fact.models:
+            if held.digest == model:
+                return f"{held.name}@{held.version}" if held.version else held.name
+    for said in state.channels.all():
+        for version in (said.state.stable, said.state.before, said.state.trial and said.state.trial.candidate):
+            if version and version.model == model:
+                return version.reference
+    return f"sha256:{model[:12]}"
 
 
 def _peer_view(state: ScheduleState, peer: PeerId, p: Progress, verdict: Verdict | None, reused: int) -> View:

@@ -11,7 +11,7 @@ from typing import Literal
 
 from meshinfer.model.catalog import Entry
 from meshinfer.model.facts import Claim, Manifest, Outcome, Outcomes
-from meshinfer.model.ids import ContentId, JobId, PeerId, TaskId, UnitId, span_of, unit_id, unit_of
+from meshinfer.model.ids import ContentId, JobId, ModelDigest, PeerId, TaskId, UnitId, span_of, unit_id, unit_of
 from meshinfer.model.job import JobInfo
 from meshinfer.model.spans import Cut
 from meshinfer.schedule.lease import Leases
@@ -252,5 +252,10 @@ class JobState:
         return "failed" if all(peer in ended for peer in self.holders(task)) else None
 
     def disputed(self, task: TaskId) -> bool:
-        """Whether peers came to different results."""
-        return len({o.digest for o in self.ended(task).values() if o.done}) > 1
+        """Whether peers came to different results with one model."""
+        done = [(self.model_of(peer, o), o.digest) for peer, o in self.ended(task).items() if o.done]
+        return len(set(done)) > len({model for model, _ in done})
+
+    def model_of(self, peer: PeerId, outcome: Outcome) -> ModelDigest:
+        """What a task was done with."""
+        return self.info.order.model if outcome.fallback else self.info.model_for(peer)
