@@ -34,6 +34,8 @@ class Rollout:
     async def serve(self) -> None:
         """Follow the roll-outs that are this peer's to follow, and say when one has ended."""
         while True:
+            while not self._driver.state.channels.busy:
+                await self._driver.changed()
             await trio.sleep(LOOK)
             now = trio.current_time()
             for said in self._watch.followed(now):

@@ -29,6 +29,8 @@ class Channels:
         self._said: dict[str, dict[PeerId, Said]] = {}
         self._unsaid: dict[str, Said] = {}
         """What was the strongest when its author ceased to say it."""
+        self.busy = False
+        """Whether a roll-out is under way, or something is to be stated again."""
 
     def heard(self, origin: PeerId, state: Channel, born: float) -> None:
         said = self._said.setdefault(state.name, {})
@@ -36,12 +38,14 @@ class Channels:
         said[origin] = Said(origin, state, born)
         if before is not None and before.state.generation > state.generation:  # it has lost its store
             self._keep(before)
+        self._settle()
 
     def forget(self, peer: PeerId) -> None:
         """Nothing of this peer is kept any more."""
         for said in self._said.values():
             if (before := said.pop(peer, None)) is not None:
                 self._keep(before)
+        self._settle()
 
     def get(self, name: str) -> Said | None:
         """Where the channel stands; `born` is that of the first who stated it so."""
@@ -61,16 +65,19 @@ class Channels:
 
     def orphans(self) -> list[Said]:
         """What counts though nobody states it: somebody should."""
-        for name, kept in list(self._unsaid.items()):
-            leads = max(self._said.get(name, {}).values(), key=_strength, default=None)
-            if leads is not None and (leads.state == kept.state or _strength(leads) > _strength(kept)):
-                del self._unsaid[name]
         return [kept for _, kept in sorted(self._unsaid.items())]
 
     def wanted(self, me: PeerId) -> set[ModelDigest]:
         """Candidates that this peer is to try, whether a job asks for them yet or not."""
         trials = [said.state.trying for said in self.all()]
         return {trial.candidate.model for trial in trials if trial is not None and me in trial.peers}
+
+    def _settle(self) -> None:
+        for name, kept in list(self._unsaid.items()):
+            leads = max(self._said.get(name, {}).values(), key=_strength, default=None)
+            if leads is not None and (leads.state == kept.state or _strength(leads) > _strength(kept)):
+                del self._unsaid[name]
+        self.busy = bool(self._unsaid) or any(said.state.trying is not None for said in self.all())
 
     def _keep(self, said: Said) -> None:
         kept = self._unsaid.get(said.state.name)

@@ -60,7 +60,8 @@ def judge(evidence: Evidence, *, over: bool) -> Judgement:
     for reason in (_errors(tried, base), *_results(evidence)):
         if reason:
             return Judgement("rollback", reason)
-    seen = f"{tried.frames} frames in {tried.tasks} tasks on {len(evidence.canaries)} peers"
+    peers = len(evidence.canaries)
+    seen = f"{tried.frames} frames in {tried.tasks} tasks on {peers} peer{'s' if peers != 1 else ''}"
     if not over:
         return Judgement("wait", f"nothing wrong so far: {seen}")
     if tried.frames < MIN_FRAMES:
