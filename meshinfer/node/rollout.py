@@ -53,11 +53,9 @@ class Rollout:
         if (said := self._driver.state.channels.get(name)) is not None:
             return said
         known = [said.state.name for said in self._driver.state.channels.all()]
-        here = f"known are: {', '.join(known)}" if known else "none is known"
-        raise ModelError(
-            f"no channel {name!r}{did_you_mean(name, known)}; {here}; "
-            f"`meshinfer models promote MODEL --to {name}` makes it"
-        )
+        here = f" (but {', '.join(known[:20])})" if known else ""
+        hint = did_you_mean(name, known) or f"; `meshinfer models promote MODEL --to {name}` makes it"
+        raise ModelError(f"no channel {name!r} is known here{here}{hint}")
 
     def pin(self, spec: JobSpec) -> tuple[JobSpec, ModelDigest] | None:
         """A job that names a channel, with the roll-out under way there; and the channel's model. None for others.

@@ -65,6 +65,7 @@ def job_view(state: ScheduleState, job: JobState, now: float, verdicts: dict[Pee
     reused = Counter[PeerId]()
     for outcomes in job.outcomes.values():
         reused.update({peer: o.frames for peer, o in outcomes.items() if o.reused})
+    models = _models_used(state, job)
     peers = sorted(p.shares.keys() | verdicts.keys())
     missing = dict.fromkeys(p.missing, "holds part of the job and is not heard from")
     return {
@@ -94,7 +95,10 @@ def job_view(state: ScheduleState, job: JobState, now: float, verdicts: dict[Pee
         "frames": p.frames,
         "detections": p.detections,
         "seconds": max((share.seconds for share in p.shares.values()), default=0.0),
-        "peers": [_peer_view(state, peer, p, verdicts.get(peer), reused[peer]) for peer in peers],
+        "peers": [
+            {**_peer_view(state, peer, p, verdicts.get(peer), reused[peer]), "models": models.get(peer, [])}
+            for peer in peers
+        ],
         "missing": missing_view(state, missing),
     }
 
@@ -106,6 +110,21 @@ def _canary_view(state: ScheduleState, job: JobState) -> View | None:
         return None
     peers = [{"peer": peer, "name": state.called(peer)} for peer in canary.peers]
     return {"model": canary.model, "reference": reference(state, canary.model), "peers": peers}
+
+
+def _models_used(state: ScheduleState, job: JobState) -> dict[PeerId, list[View]]:
+    """Of a job that tries a candidate: what each peer did its tasks with."""
+    if job.info.spec is None or job.info.spec.canary is None:
+        return {}
+    used: dict[PeerId, Counter[ModelDigest]] = {}
+    for task in job.outcomes:
+        for peer, outcome in job.ended(task).items():
+            if outcome.done:
+                used.setdefault(peer, Counter())[job.model_of(peer, outcome)] += 1
+    return {
+        peer: [{"digest": m, "reference": reference(state, m), "tasks": n} for m, n in sorted(tasks.items())]
+        for peer, tasks in used.items()
+    }
 
 
 def reference(state: ScheduleState, model: ModelDigest) -> str:

@@ -6,15 +6,22 @@ What a task comes to depends on the model that a peer runs it with; everything e
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 import trio
 
+from meshinfer.errors import ConfigError, ModelError
+from meshinfer.model.catalog import SourceSummary
 from meshinfer.model.channel import Channel, Trial, Version, ended, placed, tried
-from meshinfer.model.facts import Outcome
+from meshinfer.model.facts import ModelRef, Outcome
 from meshinfer.model.ids import JobId, ModelDigest, TaskId
 from meshinfer.model.job import JobOrder, JobSpec, job_id, pack_spec
+from meshinfer.node.channel_calls import ChannelCalls
+from meshinfer.node.follow import Follower
+from meshinfer.node.node import Node
+from meshinfer.node.views import job_view
 from meshinfer.schedule.stimuli import CatalogChanged, ModelsChanged
 from tests.shell.support import Peer, World, entry
 
@@ -109,7 +116,7 @@ def done_once(job: JobOrder, *peers: Site) -> bool:
 
 
 async def test_a_good_candidate_is_taken_by_all(world: World) -> None:
-    alice, bob, carol = sites = await trying(world, GOOD)
+    _, bob, carol = sites = await trying(world, GOOD)
     job = carol.ask("one")
     await comes(lambda: done_once(job, *sites))
     assert [peer.runs(job.id) for peer in sites] == [OLD, NEW, OLD]
@@ -127,7 +134,7 @@ async def test_a_good_candidate_is_taken_by_all(world: World) -> None:
     ("canary", "why"), [(FAILS, "4 of 4 tasks failed with it"), (BLIND, "it finds 0.00 objects a frame")]
 )
 async def test_a_bad_one_by_none_and_it_costs_no_work(world: World, canary: dict[str, Any], why: str) -> None:
-    alice, bob, carol = sites = await trying(world, canary)
+    alice, bob, _ = sites = await trying(world, canary)
     job = bob.ask("one")
     began = trio.current_time()
     await comes(lambda: all(peer.stands("rollback") for peer in sites))
@@ -208,3 +215,74 @@ async def test_what_a_forgotten_peer_said_of_a_channel_stays(world: World) -> No
     held = bob.records.log.of_kind("channel")
     assert [record.record.origin in (bob.id, carol.id) for record in held] == [True]
     assert bob.channel.stable == OLD
+
+
+class Asked:
+    """The calls of a peer's owner."""
+
+    def __init__(self, site: Site) -> None:
+        follower = Follower(site.driver, site.questions, site.sync)
+        node = SimpleNamespace(rollout=site.rollout, driver=site.driver, resolve=self.resolve, spread=self.spread)
+        self._table = ChannelCalls(cast(Node, node), follower).table()
+
+    async def resolve(self, spec: JobSpec) -> ModelDigest:
+        return {version.reference: version.model for version in (OLD, NEW)}[spec.model]
+
+    async def spread(self) -> None:
+        await trio.lowlevel.checkpoint()
+
+    async def __call__(self, call: str, **args: Any) -> dict[str, Any]:
+        (answer,) = [answer async for answer in self._table[call](args)]
+        end: dict[str, Any] = answer["end"]
+        return end
+
+
+async def test_what_owners_ask_for(world: World) -> None:
+    world.kind = Site
+    alice, bob, carol = [peer.ready() for peer in await world.three() if isinstance(peer, Site)]
+    for site in (alice, bob, carol):
+        models = tuple(ModelRef("yard", version.model, version.reference[-1]) for version in (OLD, NEW))
+        site.neighbours.state_again(models=models)
+    bob.records.state(SourceSummary("cam", ("video",), {}, FILES, 0, 1, 1.0))
+    await comes(lambda: alice.driver.state.sources.get(bob.id) and len(alice.driver.state.peers[carol.id].models) == 2)
+    ask, carols = Asked(alice), Asked(carol)
+    with pytest.raises(ConfigError, match="no channel yard:stable yet, so nothing to compare with"):
+        await ask("model_promote", model="yard@2", permille=100)
+    made = (await ask("model_promote", model="yard@1"))["channel"]
+    assert (made["channel"], made["model"]["reference"], made["trial"]) == (YARD, "yard@1", None)
+    with pytest.raises(ConfigError, match="yard:stable is yard@1 already"):
+        await ask("model_promote", model="yard@1")
+    with pytest.raises(ConfigError, match="never stood for anything but yard@1"):
+        await ask("model_rollback", channel=YARD)
+    with pytest.raises(
+        ModelError, match="no channel 'yard:stabel' is known here \\(but yard:stable\\); did you mean `yard:stable`"
+    ):
+        await ask("model_rollback", channel="yard:stabel")
+    with pytest.raises(ConfigError, match="cannot name a channel"):
+        await ask("model_promote", model="yard@2", to="sha256:ab")
+
+    began = (await ask("model_promote", model="yard@2", permille=100, seconds=TIME))["channel"]
+    assert [peer["name"] for peer in began["trial"]["peers"]] == ["bob"], "who holds footage"
+    with pytest.raises(ConfigError, match="is trying yard@2: end that with"):
+        await ask("model_promote", model="yard@2", permille=200)
+    await comes(lambda: carol.stands("try", 2))
+    job = carol.ask("one")
+    await comes(lambda: done_once(job, carol))
+    (view,) = (await carols("channels"))["channels"]
+    trial = view["trial"]
+    assert (trial["verdict"], trial["tried"]["tasks"], trial["rest"]["tasks"]) == ("wait", FILES, 2 * FILES)
+    assert (trial["tried"]["per_frame"], trial["tried"]["fps"], trial["tried"]["score"]) == (0.4, 10.0, 0.75)
+    assert [(each["name"], each["before"]) for each in trial["each"]] == [("bob", None)]
+
+    described = job_view(carol.driver.state, carol.jobs[job.id], trio.current_time())
+    assert described["canary"]["reference"] == "yard@2"
+    used = {peer["name"]: [(m["reference"], m["tasks"]) for m in peer["models"]] for peer in described["peers"]}
+    assert used == {"alice": [("yard@1", FILES)], "bob": [("yard@2", FILES)], "carol": [("yard@1", FILES)]}
+
+    back = (await carols("model_rollback", channel=YARD, why="too slow"))["channel"]
+    assert (back["move"], back["why"], back["model"]["reference"]) == ("rollback", "too slow", "yard@1")
+    await comes(lambda: alice.stands("rollback"))
+    now = (await ask("model_promote", model="yard@2"))["channel"]
+    assert (now["model"]["reference"], now["before"]["reference"]) == ("yard@2", "yard@1")
+    again = (await ask("model_rollback", channel=YARD))["channel"]
+    assert (again["model"]["reference"], again["generation"]) == ("yard@1", 5)
