@@ -17,9 +17,10 @@ from meshinfer.model.job import JobSpec
 from meshinfer.node.follow import Follower
 from meshinfer.node.views import View, reference
 from meshinfer.schedule.channels import Said
-from meshinfer.schedule.evidence import Tally, gather, under
+from meshinfer.schedule.evidence import gather, under
 from meshinfer.schedule.judge import judge
 from meshinfer.schedule.rollout import is_over
+from meshinfer.schedule.tally import Tally
 
 if TYPE_CHECKING:
     from meshinfer.node.control import Call

@@ -11,50 +11,10 @@ from collections.abc import Iterable
 from msgspec import Struct
 
 from meshinfer.model.channel import Channel
-from meshinfer.model.facts import SCORE_BUCKETS, Outcome
 from meshinfer.model.ids import PeerId
 from meshinfer.model.job import Detect
 from meshinfer.schedule.job import JobState
-
-FAULTS = ("model", "host")
-"""Errors that a model may be to blame for; a file that cannot be read says nothing of it."""
-
-
-class Tally(Struct, frozen=True):
-    """Outcomes, added up."""
-
-    tasks: int = 0
-    errors: int = 0
-    frames: int = 0
-    detections: int = 0
-    seconds: float = 0.0
-    scores: tuple[int, ...] = (0,) * SCORE_BUCKETS
-
-    def __add__(self, other: Tally) -> Tally:
-        return Tally(
-            self.tasks + other.tasks,
-            self.errors + other.errors,
-            self.frames + other.frames,
-            self.detections + other.detections,
-            self.seconds + other.seconds,
-            tuple(a + b for a, b in zip(self.scores, other.scores, strict=True)),
-        )
-
-    @property
-    def per_frame(self) -> float:
-        """Detections per frame."""
-        return self.detections / self.frames if self.frames else 0.0
-
-    @property
-    def fps(self) -> float:
-        """Frames per second of work."""
-        return self.frames / self.seconds if self.seconds else 0.0
-
-    @property
-    def score(self) -> float:
-        """The mean score, by the buckets' middles."""
-        count = sum(self.scores)
-        return sum((i + 0.5) * n for i, n in enumerate(self.scores)) / SCORE_BUCKETS / count if count else 0.0
+from meshinfer.schedule.tally import Tally
 
 
 class Evidence(Struct, frozen=True):
@@ -73,7 +33,10 @@ class Evidence(Struct, frozen=True):
 
 
 def total(tallies: Iterable[Tally]) -> Tally:
-    return sum(tallies, Tally())
+    out = Tally()
+    for tally in tallies:
+        out = out.plus(tally)
+    return out
 
 
 def under(channel: Channel, jobs: Iterable[JobState]) -> list[JobState]:
@@ -94,49 +57,34 @@ def under(channel: Channel, jobs: Iterable[JobState]) -> list[JobState]:
 def gather(channel: Channel, jobs: Iterable[JobState]) -> Evidence:
     """What the records that this peer keeps say of the roll-out that is under way, or was the last."""
     jobs = list(jobs)
-    tried = under(channel, jobs)
-    of_trial = {job.id for job in tried}
+    tried, trial = under(channel, jobs), channel.trial
     canaries: dict[PeerId, Tally] = {}
-    rest, absent = Tally(), 0
-    for job in tried:
-        spec = job.info.spec
-        assert spec is not None
-        assert spec.canary is not None
-        for peer, outcome in _outcomes(job):
-            if peer not in spec.canary.peers:
-                rest += _tally(outcome)
-            elif outcome.fallback == "absent":
-                absent += 1
-            elif outcome.fallback:
-                canaries[peer] = canaries.get(peer, Tally()) + Tally(tasks=1, errors=1)
-            else:
-                canaries[peer] = canaries.get(peer, Tally()) + _tally(outcome)
-    alike = {_rules(job) for job in tried}
-    replaced = channel.before if channel.move == "promote" else channel.stable
     earlier: dict[PeerId, Tally] = {}
+    rest, absent = Tally(), 0
+    if trial is None:
+        return Evidence(canaries, earlier, rest)
+    for job in tried:
+        for peer, model, tally in job.tallies or ():
+            if peer not in job.held:
+                continue  # what it says of data that it does not hold is not heard
+            if peer not in trial.peers:
+                rest = rest.plus(tally)
+            elif model == trial.candidate.model:
+                canaries[peer] = canaries.get(peer, Tally()).plus(tally)
+        if job.tallies is not None:
+            absent += sum(map(job.tallies.absent, trial.peers))
+    of_trial, alike = {job.id for job in tried}, {_rules(job) for job in tried}
+    replaced = channel.before if channel.move == "promote" else channel.stable
     for job in jobs:
-        spec = job.info.spec
-        if spec is None or spec.model != channel.name or job.id in of_trial or _rules(job) not in alike:
+        of_channel = job.info.spec is not None and job.info.spec.model == channel.name
+        if not of_channel or job.id in of_trial or _rules(job) not in alike:
             continue
-        for peer, outcome in _outcomes(job):
-            if peer in canaries and replaced is not None and job.model_of(peer, outcome) == replaced.model:
-                earlier[peer] = earlier.get(peer, Tally()) + _tally(outcome)
+        for peer, model, tally in job.tallies or ():
+            if peer in canaries and peer in job.held and replaced is not None and model == replaced.model:
+                earlier[peer] = earlier.get(peer, Tally()).plus(tally)
     return Evidence(canaries, earlier, rest, absent)
 
 
 def _rules(job: JobState) -> tuple[Detect, int] | None:
     spec = job.info.spec
     return None if spec is None else (spec.detect, spec.limits.detections)
-
-
-def _outcomes(job: JobState) -> Iterable[tuple[PeerId, Outcome]]:
-    """As they were come to in this job, by those who hold the data."""
-    for task in sorted(job.outcomes):
-        for peer, outcome in sorted(job.ended(task).items()):
-            if not outcome.reused and (outcome.done or outcome.error_kind in FAULTS):
-                yield peer, outcome
-
-
-def _tally(outcome: Outcome) -> Tally:
-    scores = (*outcome.scores, *((0,) * SCORE_BUCKETS))[:SCORE_BUCKETS]
-    return Tally(1, int(not outcome.done), outcome.frames, outcome.detections, outcome.seconds, scores)

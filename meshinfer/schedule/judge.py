@@ -9,7 +9,8 @@ import math
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
-from meshinfer.schedule.evidence import Evidence, Tally, total
+from meshinfer.schedule.evidence import Evidence, total
+from meshinfer.schedule.tally import Tally
 
 MIN_FRAMES = 100
 """Frames of either side below which detections and speed are not compared, and nothing is promoted."""
@@ -56,7 +57,7 @@ class Judgement(NamedTuple):
 def judge(evidence: Evidence, *, over: bool) -> Judgement:
     """`over`: its time has passed. What is bad is told at once, but for speed, which is told at the end."""
     tried = evidence.candidate
-    base = evidence.rest + total(evidence.before.values())
+    base = evidence.rest.plus(total(evidence.before.values()))
     for reason in (_errors(tried, base), *_results(evidence)):
         if reason:
             return Judgement("rollback", reason)
@@ -109,7 +110,7 @@ def _results(evidence: Evidence) -> list[str]:
         if before.frames >= MIN_FRAMES:
             reasons.append(_apart(tally, before, OWN, "there earlier"))
         else:
-            strangers += tally
+            strangers = strangers.plus(tally)
     reasons.append(_apart(strangers, evidence.rest, OTHERS, "at the others"))
     return reasons
 

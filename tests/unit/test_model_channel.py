@@ -126,6 +126,28 @@ def test_the_strongest_counts(said: list[tuple[PeerId, Channel]]) -> None:
     assert found.state.generation == max(state.generation for _, state in said)
 
 
+@given(st.lists(st.tuples(st.sampled_from(PEERS), st.one_of(st.none(), states)), max_size=12))
+def test_no_channel_goes_back_whoever_is_forgotten_or_loses_its_store(
+    said: list[tuple[PeerId, Channel | None]],
+) -> None:
+    """None: the peer is forgotten. What counts is always what somebody says, or is to be said again."""
+    known, live, best = Channels(), dict[PeerId, Channel](), 0
+    for origin, state in said:
+        if state is None:
+            known.forget(origin)
+            live.pop(origin, None)
+        else:
+            known.heard(origin, state, 0.0)
+            live[origin] = state
+        if (leads := known.get(YARD)) is not None:
+            assert leads.state.generation >= best
+            best = leads.state.generation
+            orphans = [orphan.state for orphan in known.orphans()]
+            assert (leads.state in live.values()) != (leads.state in orphans)
+            assert known.busy == bool(orphans or leads.state.trying)
+            assert all(strength(*claim) <= strength(leads.origin, leads.state) for claim in live.items())
+
+
 def test_of_one_generation_the_safe_one_counts_whoever_says_it() -> None:
     trying = tried(placed(None, YARD, A, **SAID), TRIAL, **SAID)
     order: list[Move] = ["rollback", "promote", "lapse"]

@@ -14,9 +14,10 @@ from meshinfer.model.job import Canary, Detect, JobOrder, JobSpec, job_id, pack_
 from meshinfer.model.jobfile import read_spec
 from meshinfer.schedule import stimuli as st
 from meshinfer.schedule.channels import Said
-from meshinfer.schedule.evidence import Tally, gather
+from meshinfer.schedule.evidence import gather
 from meshinfer.schedule.rollout import LAST, STANDS, TURN, Watch, turn
 from meshinfer.schedule.state import ScheduleState
+from meshinfer.schedule.tally import Tally
 from tests.unit.scheduling import (
     MODEL,
     Peer,
@@ -176,6 +177,22 @@ def test_what_a_canary_did_earlier_is_its_measure() -> None:
         (CAROL, PLAIN, {}),
     )
     assert found.before == {BOB: Tally(2, 0, 37, 6, 2.0)}
+
+
+def test_what_a_peer_says_anew_or_no_more_counts_so() -> None:
+    me = Peer(me=ME)
+    me.hear(CAROL, TRYING)
+    me.hear(BOB, manifest(TRYING, "a"))
+    jobs = me.state.jobs.values()
+    for how, expected in [({"fallback": "model"}, (1, 1, 0)), ({"frames": 7}, (1, 0, 7)), ({"reused": True}, None)]:
+        me.hear(BOB, outcomes(TRYING, outcome(TRYING, "a", **how)))
+        found = [(t.tasks, t.errors, t.frames) for t in gather(CHANNEL, jobs).canaries.values()]
+        assert found == ([expected] if expected else [])
+    me.hear(BOB, outcomes(TRYING, outcome(TRYING, "a")))
+    me.hear(DAVE, outcomes(TRYING, outcome(TRYING, "a")))
+    assert gather(CHANNEL, jobs).rest.tasks == 0, "dave does not hold it"
+    me.handle(st.StoreLost(BOB, frozenset({TRYING.id})))
+    assert gather(CHANNEL, jobs).canaries == {}
 
 
 # ---- who ends it -----------------------------------------------------------------------------------------------------

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from meshinfer.model.ids import PeerId
-from meshinfer.schedule.evidence import Evidence, Tally
+from meshinfer.schedule.evidence import Evidence
 from meshinfer.schedule.judge import MIN_FRAMES, drift, judge, tail
+from meshinfer.schedule.tally import Tally
 
 ALICE, BOB = PeerId("alice"), PeerId("bob")
 SCORES = (0, 0, 10, 50, 80, 120, 90, 50)
