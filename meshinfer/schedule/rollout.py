@@ -70,9 +70,14 @@ class Watch:
         return out
 
     def followed(self, now: float) -> list[Said]:
-        """Roll-outs of which this peer should hear everything: its own, and those that nobody has ended in time."""
+        """Roll-outs of which this peer should hear everything: its own, and when its turn comes those that nobody has
+        ended in time."""
         trials = [said for said in self._state.channels.all() if said.state.trying is not None]
-        return [said for said in trials if said.origin == self._state.me or is_over(said, now)]
+        return [said for said in trials if self._is_ours(said, now)]
+
+    def _is_ours(self, said: Said, now: float) -> bool:
+        place = self._place(said)
+        return place == 0 or (place is not None and is_over(said, now - place * TURN))
 
     def _end(self, said: Said, now: float, wall: float, current: Seen) -> Channel | None:
         if said.state.trying is None or self._stated.get(said.state.name, 0) > said.state.generation:

@@ -116,9 +116,11 @@ def done_once(job: JobOrder, *peers: Site) -> bool:
 
 
 async def test_a_good_candidate_is_taken_by_all(world: World) -> None:
-    _, bob, carol = sites = await trying(world, GOOD)
+    """Alice, who began it, holds nothing: she hears of the jobs because they are her roll-out's."""
+    alice, bob, carol = sites = await trying(world, GOOD)
+    alice.driver.feed(CatalogChanged((), tuple(("cam", f"alice{n}") for n in range(FILES))))
     job = carol.ask("one")
-    await comes(lambda: done_once(job, *sites))
+    await comes(lambda: len(carol.jobs[job.id].outcomes) == 2 * FILES if job.id in carol.jobs else False)
     assert [peer.runs(job.id) for peer in sites] == [OLD, NEW, OLD]
     began = trio.current_time()
     await comes(lambda: all(peer.stands("promote") for peer in sites), TIME + 60)
