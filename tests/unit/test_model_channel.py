@@ -173,7 +173,7 @@ def test_what_nobody_says_any_more_counts_until_somebody_does() -> None:
     assert not known.busy
     assert known.orphans() == []
     assert (said := known.get(YARD)) is not None
-    assert (said.origin, said.state) == (bob, now)
+    assert said == Said(bob, now, 2.0), "as old as it was"
 
 
 def test_a_peer_that_lost_its_store_takes_nothing_back() -> None:
