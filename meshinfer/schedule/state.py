@@ -22,6 +22,7 @@ from meshinfer.model.job import JobInfo, JobOrder, JobSpec, read_order
 from meshinfer.model.typed import no_such_class
 from meshinfer.schedule import reports
 from meshinfer.schedule import stimuli as st
+from meshinfer.schedule.candidate import model_here
 from meshinfer.schedule.channels import Channels
 from meshinfer.schedule.choice import MEETING, PROMPT, View, wins
 from meshinfer.schedule.early import Early, OfJob
@@ -310,13 +311,8 @@ class ScheduleState:
         return None
 
     def model_here(self, info: JobInfo) -> ModelDigest:
-        """What this peer runs: a roll-out's candidate where it is one of those that try it, can, and else could."""
-        wanted, own = info.model_for(self.me), info.order.model
-        return wanted if self._can(info, wanted) or not self._can(info, own) else own
-
-    def _can(self, info: JobInfo, model: ModelDigest) -> bool:
-        classes = self.classes.get(model)
-        return classes is not None and not (info.spec and unknown_classes(info.spec, classes))
+        """What this peer runs a job with."""
+        return model_here(info, self.me, self.classes)
 
     def takes_part(self, job_id: JobId) -> bool:
         """Whether what is said about the job concerns this peer: it holds some of it, or has published it."""
