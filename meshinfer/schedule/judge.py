@@ -88,7 +88,7 @@ def _errors(tried: Tally, base: Tally) -> str:
         return ""
     rate, other = tried.errors / tried.tasks, base.errors / base.tasks if base.tasks else 0.0
     if base.tasks:
-        bad = rate > 2 * other and tail(tried.errors, tried.tasks, base.errors, base.tasks) <= CHANCE
+        bad = rate > 2 * other and tail(tried.errors, tried.tasks, base.errors, base.tasks) <= CHANCE + 1e-9
     else:
         bad = rate > LONE_ERRORS
     failed = f"{tried.errors} of {tried.tasks} tasks failed with it"
@@ -97,9 +97,15 @@ def _errors(tried: Tally, base: Tally) -> str:
 
 def tail(errors: int, tasks: int, other_errors: int, other_tasks: int) -> float:
     """The chance of at least so many of all errors among these tasks, did they fall on any task alike."""
-    bad, everything = errors + other_errors, tasks + other_tasks
-    ways = sum(math.comb(bad, k) * math.comb(everything - bad, tasks - k) for k in range(errors, min(bad, tasks) + 1))
-    return ways / math.comb(everything, tasks)
+    bad, good = errors + other_errors, tasks + other_tasks - errors - other_errors
+    least, most = max(errors, tasks - good), min(bad, tasks)
+    # By logarithms: the numbers of ways themselves have thousands of digits.
+    ways = (_ways(bad, k) + _ways(good, tasks - k) - _ways(bad + good, tasks) for k in range(least, most + 1))
+    return math.fsum(map(math.exp, ways))
+
+
+def _ways(n: int, k: int) -> float:
+    return math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)
 
 
 def _results(evidence: Evidence) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 from itertools import combinations
+from math import comb
 from typing import Any
 
 import pytest
@@ -116,6 +117,10 @@ def test_the_chance_of_so_many_errors_is_counted_out() -> None:
         ways = [sum(task < tasks for task in chosen) for chosen in combinations(everything, bad)]
         exact = Fraction(sum(count >= errors for count in ways), len(ways))
         assert tail(errors, tasks, other_errors, others) == pytest.approx(float(exact))
+    assert tail(3, 3, 0, 3) == pytest.approx(1 / 20)
+    ways = sum(comb(42, k) * comb(958, 100 - k) for k in range(12, 43))
+    assert tail(12, 100, 30, 900) == pytest.approx(ways / comb(1000, 100))
+    assert tail(900, 10_000, 5000, 90_000) < 1e-6, "of so many, and at once"
 
 
 def test_drift_is_nothing_between_equals_and_grows_with_distance() -> None:
