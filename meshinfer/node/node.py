@@ -40,6 +40,7 @@ from meshinfer.node.portrait import model_refs, own_fact
 from meshinfer.node.questions import Questions
 from meshinfer.node.records import Records
 from meshinfer.node.replay import EventArchive
+from meshinfer.node.rollout import Rollout
 from meshinfer.node.runner import Runner
 from meshinfer.node.stock import Stock
 from meshinfer.node.sync import Sync
@@ -99,6 +100,7 @@ class Node:
         self.records = Records(
             mesh, config.mesh.name, identity, db, self.driver, blame=mesh.blame, on_identity=self._on_identity
         )
+        self.rollout = Rollout(self.driver, self.records)
         self._cloned = ""
         self.hub = EventHub(mesh, self.records.own, head)
         self.archive = EventArchive(mesh, log, db.incarnation)
@@ -160,6 +162,7 @@ class Node:
                     self.sync.serve,
                     self.neighbours.serve,
                     self.health.serve,
+                    self.rollout.serve,
                 ):
                     nursery.start_soon(service)
                 nursery.start_soon(gossip.listen, self.mesh, self.records, self.hub, self.rejected)
