@@ -72,6 +72,8 @@ class Policy(Struct, frozen=True, forbid_unknown_fields=True):
 class Limits(Struct, frozen=True, forbid_unknown_fields=True):
     workers: Annotated[int, Meta(ge=1, le=1024)] | None = None
     """Inference workers; None: one a core."""
+    model_memory_mb: Annotated[int, Meta(ge=1, le=10_000_000)] | None = None
+    """MiB of memory for loaded models; None: a quarter of the machine's. Those not used for the longest time go."""
     disk_reserve_mb: Annotated[int, Meta(ge=0, le=1_000_000)] = 512
     """With less free disk than this no task is started; the peer keeps serving."""
     settle: Annotated[float, Meta(ge=0, le=3600)] = 2.0
@@ -114,7 +116,14 @@ class _Layer(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 _SECTIONS: dict[str, type[Struct]] = {"peer": Peer, "mesh": Mesh, "policy": Policy, "limits": Limits, "models": Models}
-_NUMBERS = {"workers": int, "disk_reserve_mb": int, "settle": float, "rescan": float, "budget_mb": int}
+_NUMBERS = {
+    "workers": int,
+    "model_memory_mb": int,
+    "disk_reserve_mb": int,
+    "settle": float,
+    "rescan": float,
+    "budget_mb": int,
+}
 _TRUTH = {"true": True, "yes": True, "1": True, "on": True, "false": False, "no": False, "0": False, "off": False}
 
 

@@ -18,6 +18,10 @@ MAX_EXPIRES = 366 * 86400
 """Seconds that a job can be open for."""
 
 
+ModelName = Annotated[str, Meta(min_length=1, max_length=128)]
+Classes = Annotated[tuple[Annotated[str, Meta(min_length=1, max_length=64)], ...], Meta(max_length=1000)]
+
+
 class Sample(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """Which frames of a video are analysed."""
 
@@ -34,7 +38,7 @@ class Sample(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True
 class Detect(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """Which detections are kept."""
 
-    classes: Annotated[tuple[Annotated[str, Meta(min_length=1, max_length=64)], ...], Meta(max_length=1000)] = ()
+    classes: Classes = ()
     """Class names; empty: all of the model's."""
     min_score: Annotated[float, Meta(ge=0, le=1)] = 0.25
     iou: Annotated[float, Meta(gt=0, le=1)] = 0.6
@@ -52,6 +56,25 @@ class Limits(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True
     """Detections per frame, the best ones."""
 
 
+class Then(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A second model, which looks at what the first one found, in the same pass over the footage."""
+
+    model: ModelName
+    """As the job's own. Of a channel it is what that stands for, whatever is tried."""
+    of: Classes = ()
+    """Which of the first one's detections; empty: all."""
+    classes: Classes = ()
+    """Of the second model; empty: all it knows."""
+    min_score: Annotated[float, Meta(ge=0, le=1)] = 0.25
+    iou: Annotated[float, Meta(gt=0, le=1)] = 0.6
+    margin: Annotated[float, Meta(ge=0, le=1)] = 0.1
+    """By how much of its width and height a box is grown to either side before it is cut out."""
+    keep: Literal["both", "second"] = "both"
+    """Whether the first one's detections are results too."""
+    digest: Digest | None = None
+    """The model that is meant: written by the publisher's peer, not by people."""
+
+
 class Canary(Struct, frozen=True, forbid_unknown_fields=True):
     """A roll-out as a job finds it: it stays so until the job is over."""
 
@@ -64,7 +87,7 @@ class Canary(Struct, frozen=True, forbid_unknown_fields=True):
 class JobSpec(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """A job file, checked."""
 
-    model: Annotated[str, Meta(min_length=1, max_length=128)]
+    model: ModelName
     """A model's name, `name@version`, its digest (`sha256:` or at least 8 hex digits), or a channel (`name:track`)."""
     name: Name = "job"
     on: Selector = msgspec.field(default_factory=Selector)
@@ -78,6 +101,17 @@ class JobSpec(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tru
     """Seconds after publishing at which holders stop starting its tasks."""
     canary: Canary | None = None
     """Of a job that names a channel, where a roll-out was under way: written by the publisher's peer, not by people."""
+    then: Then | None = None
+
+    @property
+    def asked(self) -> tuple[str, ...]:
+        """Classes that its first model has to know."""
+        return self.detect.classes if self.then is None else (*self.detect.classes, *self.then.of)
+
+    def __post_init__(self) -> None:
+        of, found = self.then.of if self.then else (), self.detect.classes
+        if found and (never := [name for name in of if name not in found]):
+            raise ValueError(f"`then.of` asks for {never[0]}, which is not among `detect.classes`")
 
 
 _pack = msgspec.msgpack.Encoder(order="deterministic").encode
@@ -133,6 +167,11 @@ class JobInfo(Struct, frozen=True):
     def name(self) -> str:
         return self.spec.name if self.spec else "?"
 
+    @property
+    def second(self) -> ModelDigest | None:
+        """The model that looks at what the first one found, where the job has one."""
+        return self.spec.then.digest if self.spec is not None and self.spec.then is not None else None
+
     def model_for(self, peer: PeerId) -> ModelDigest:
         """What a peer runs: the candidate, where a roll-out tries one there; else the job's own model."""
         canary = self.spec.canary if self.spec else None
@@ -145,6 +184,7 @@ class JobInfo(Struct, frozen=True):
         if s is None:
             raise ValueError("a job that is not understood has no work")
         tried = () if s.canary is None else (s.canary.model, s.canary.peers)
+        then = () if s.then is None else (_rules_of(s.then),)
         # Every value is written out: what our encoder leaves out as a default is nothing that others could know.
         rules = (
             s.sample.every,
@@ -155,6 +195,7 @@ class JobInfo(Struct, frozen=True):
             s.limits.frames,
             s.limits.detections,
             *tried,
+            *then,
         )
         return hash_of(
             (self.id if s.fresh else "").encode(),
@@ -163,9 +204,24 @@ class JobInfo(Struct, frozen=True):
         )
 
 
+def _rules_of(then: Then) -> tuple[object, ...]:
+    return (
+        then.digest,
+        then.of,
+        then.classes,
+        float(then.min_score),
+        float(then.iou),
+        float(then.margin),
+        then.keep,
+    )
+
+
 def read_order(order: JobOrder, publisher: PeerId) -> JobInfo:
     try:
-        return JobInfo(order, publisher, unpack_spec(order.spec))
+        spec = unpack_spec(order.spec)
+        if spec.then is not None and spec.then.digest is None:
+            return JobInfo(order, publisher, None, "names a second model (`then`) without its digest")
+        return JobInfo(order, publisher, spec)
     except (msgspec.MsgspecError, ValueError, RecursionError, OverflowError) as e:
         # ValueError: text that is no UTF-8. The spec is a stranger's bytes: nothing in it may stop a peer.
         return JobInfo(order, publisher, None, f"asks for something this version does not know: {str(e)[:200]}")

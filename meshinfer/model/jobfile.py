@@ -33,6 +33,10 @@ def read_spec(raw: object, *, where: str = "job") -> JobSpec:
         raise ConfigError(f"{where}: $: expected a mapping with at least `model`, got {shown(raw)}")
     if "canary" in raw:
         raise ConfigError(f"{where}: $.canary: no key of a job: name a channel as its model, and a roll-out adds this")
+    if isinstance(raw.get("then"), dict) and "digest" in raw["then"]:
+        raise ConfigError(
+            f"{where}: $.then.digest: no key of a job: name the model in `then.model`, by its digest if need be"
+        )
     spec = typed(_plain(raw, where), JobSpec, where=where)
     if (size := len(pack_spec(spec))) > MAX_SPEC:
         raise ConfigError(f"{where}: too big to be passed on: {size} bytes packed, the limit is {MAX_SPEC}")
@@ -102,9 +106,9 @@ def _plain(raw: dict[str, Any], where: str) -> dict[str, Any]:
         plain["on"] = on = parse_on(on)
     if isinstance(on, dict):
         plain["on"] = _plain_on(on, where)
-    detect = plain.get("detect")
-    if isinstance(detect, dict) and isinstance(name := detect.get("classes"), str):
-        plain["detect"] = {**detect, "classes": [name]}
+    for part, keys in (("detect", ("classes",)), ("then", ("of", "classes"))):
+        if isinstance(said := plain.get(part), dict):
+            plain[part] = {k: [v] if k in keys and isinstance(v, str) else v for k, v in said.items()}
     # A key with nothing after it ("sample:") means that its defaults are meant.
     return {key: value for key, value in plain.items() if value is not None}
 

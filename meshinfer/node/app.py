@@ -136,6 +136,7 @@ def open_shelf(config: Config, identity: Identity, say: Callable[[str], None]) -
         identity.sign,
         signers=config.models.signers,
         budget=config.models.budget_mb * 2**20,
+        memory=config.limits.model_memory_mb,
         say=say,
     )
 

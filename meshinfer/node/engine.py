@@ -24,13 +24,14 @@ from typing import Any, NamedTuple
 
 from numpy.typing import NDArray
 
-from meshinfer.detect.detector import Detector, Worker
+from meshinfer.detect.detector import Detector
+from meshinfer.detect.pool import Lease
 from meshinfer.errors import MediaError, MeshInferError, ModelError
 from meshinfer.media.frames import Frame, Frames, Videos, open_frames
 from meshinfer.media.windows import Window, Windows
 from meshinfer.model.detection import FrameResult
-from meshinfer.model.ids import ModelDigest, TaskId
-from meshinfer.model.job import Detect
+from meshinfer.model.ids import TaskId
+from meshinfer.node.buffers import AllBuffers
 from meshinfer.node.work import Batch, End, News, Run, Sign, TaskError, WorkItem
 
 __all__ = ["Batch", "Engine", "TaskError", "WorkItem"]
@@ -47,8 +48,6 @@ IDLE = 60.0
 back, and the way to the middle of a long video is long."""
 _MAX_MESSAGE = 400
 """Characters of an error: what records carry of it is bounded."""
-_WORKERS_KEPT = 4
-"""Sets of buffers a thread keeps, for tasks of several jobs that alternate."""
 
 _log = logging.getLogger(__name__)
 
@@ -62,19 +61,21 @@ class Engine:
 
     def __init__(
         self,
-        detector_for: Callable[[ModelDigest], Detector],
+        detector_for: Callable[[WorkItem], Lease[Detector]],
         sink: Callable[[Batch], None],
         workers: int | None = None,
         *,
         on_begin: Callable[[TaskId], None] = lambda _: None,
     ) -> None:
-        """`detector_for` runs in the decode thread, `sink` in the collector's; both may block and raise MeshInferError.
+        """`detector_for`, in the decode thread, gives what a task runs with; `sink` runs in the collector's. Both may
+        block and raise MeshInferError.
 
         `on_begin` is called in the decode thread before anything of a task is touched; it may cancel it. A sink that
         raises fails the batch's task as a host error, of which it is told once more.
         """
         count = workers or os.cpu_count() or 1
         self._detector_for, self._sink, self._on_begin = detector_for, sink, on_begin
+        self._buffers = AllBuffers()
         self._queues: dict[str, deque[Run]] = {}
         """What waits of each job; the job whose turn it is comes first."""
         self._runs: dict[TaskId, Run] = {}
@@ -153,6 +154,7 @@ class Engine:
             except Exception as e:  # noqa: BLE001 - a bug must cost one task, not the peer; _explain logs what is not ours
                 end.error = _explain(e)
             self._outcomes.put(_Outcome(run, end.count, end))
+            del run  # or an idle thread would keep its model
         videos.close()
         for _ in self._threads[1:-1]:
             self._frames.put(None)
@@ -195,7 +197,8 @@ class Engine:
         if run.dropped:
             return
         run.since = time.monotonic()
-        run.detector = self._detector_for(item.model)
+        run.lease = self._detector_for(item)
+        run.buffers = self._buffers.of(run.detector, item.detect, item.limits.detections)
         if wrong := run.detector.unknown_classes(item.detect.classes):
             raise ModelError(wrong)
         left = None if item.limits.frames is None else item.limits.frames - item.analysed
@@ -232,7 +235,6 @@ class Engine:
     # worker threads
 
     def _compute_all(self) -> None:
-        workers: dict[tuple[Detector, Detect, int], Worker] = {}
         while (work := self._frames.get()) is not None:
             run, number, frame = work
             news: News = Sign.SKIPPED
@@ -240,11 +242,11 @@ class Engine:
                 if number == 0 and run.item.kind != "image":
                     self._outcomes.put(_Outcome(run, 0, Sign.STARTED))  # at once: the frame itself may take long
                 try:
-                    news = _compute(run, frame, workers)
+                    news = _compute(run, frame)
                 except Exception as e:  # noqa: BLE001 - as in the decode thread
                     news = _explain(e)
             self._outcomes.put(_Outcome(run, number, news))
-            del work, frame  # or an idle worker would keep its last frame
+            del work, frame, run  # or an idle worker would keep its last frame
         self._outcomes.put(None)
 
     # collector thread
@@ -264,6 +266,8 @@ class Engine:
                     working -= 1
                     continue
                 self._window_release(outcome.run.take(outcome.number, outcome.news))
+                if outcome.run.is_through:
+                    outcome.run.let_go()
                 if not outcome.run.dropped:
                     waiting[outcome.run.item.task] = outcome.run
             now = time.monotonic()
@@ -312,23 +316,18 @@ class _Outcome(NamedTuple):
     news: News
 
 
-def _compute(
-    run: Run, frame: Frame | Window | None, workers: dict[tuple[Detector, Detect, int], Worker]
-) -> FrameResult:
+def _compute(run: Run, frame: Frame | Window | None) -> FrameResult:
     item = run.item
     if frame is None:
         with open_frames(item.path, item.kind, item.sample) as frames:
             frame = next(iter(frames))
-    assert run.detector is not None  # set before the first frame is decoded
-    key = (run.detector, item.detect, item.limits.detections)
-    worker = workers.get(key)
-    if worker is None:
-        if len(workers) == _WORKERS_KEPT:
-            del workers[next(iter(workers))]
-        worker = workers[key] = run.detector.worker(item.detect, item.limits.detections)
+    assert run.buffers is not None  # until its last frame is through
     image: NDArray[Any] = frame.image
     height, width = image.shape[:2]
-    return FrameResult(frame.index, frame.t, width, height, worker(image))
+    with run.buffers.worker() as look:
+        found = look(image)
+        run.note_left_out(look.left_out)
+    return FrameResult(frame.index, frame.t, width, height, found)
 
 
 def _explain(error: Exception) -> TaskError:

@@ -14,6 +14,7 @@ import trio
 
 from meshinfer.detect.card import ModelCard
 from meshinfer.detect.detector import Detector
+from meshinfer.detect.pool import Lease
 from meshinfer.errors import MediaError, MeshError, MeshInferError, ModelError, ProtocolError
 from meshinfer.media.frames import decode_image
 from meshinfer.mesh.api import Mesh, Stream
@@ -33,13 +34,13 @@ _FORMATS = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")
 _MAX_WHY = 400
 
 Find = Callable[[str], ModelCard]
-Get = Callable[[ModelDigest], Detector]
+Use = Callable[[ModelDigest], Lease[tuple[Detector, ...]]]
 
 
 class Inference:
-    def __init__(self, mesh: Mesh, find: Find, get: Get, *, allowed: bool) -> None:
-        """`find` and `get`, the shelf's, run in worker threads. `allowed`: whether others may ask."""
-        self._mesh, self._find, self._get, self._allowed = mesh, find, get, allowed
+    def __init__(self, mesh: Mesh, find: Find, use: Use, *, allowed: bool) -> None:
+        """`find` and `use`, the shelf's, run in worker threads. `allowed`: whether others may ask."""
+        self._mesh, self._find, self._use, self._allowed = mesh, find, use, allowed
         self._turn = trio.CapacityLimiter(AT_ONCE)
         mesh.serve(PROTOCOL, self._answer)
 
@@ -84,16 +85,16 @@ class Inference:
     async def _look(self, model: str, detect: Detect, picture: bytes, name: str) -> Inferred:
         def look() -> Inferred:
             card = self._find(model)
-            detector = self._get(card.digest)
-            if detector.series is not None:
-                raise ModelError(f"{card.reference} looks at series, not at pictures")
-            worker = detector.worker(detect)
-            began = time.perf_counter()
-            if not picture.startswith(_FORMATS):
-                raise MediaError(f"{name}: send a JPEG or PNG file")
-            image = decode_image(picture, name)
-            height, width = image.shape[:2]
-            found = worker(image)
+            with self._use(card.digest) as (detector,):
+                if detector.series is not None:
+                    raise ModelError(f"{card.reference} looks at series, not at pictures")
+                worker = detector.worker(detect)
+                began = time.perf_counter()
+                if not picture.startswith(_FORMATS):
+                    raise MediaError(f"{name}: send a JPEG or PNG file")
+                image = decode_image(picture, name)
+                height, width = image.shape[:2]
+                found = worker(image)
             seconds = round(time.perf_counter() - began, 6)
             return Inferred("", card.reference, card.digest, width, height, found, seconds)
 

@@ -17,6 +17,7 @@ import meshinfer
 from meshinfer.config import Config
 from meshinfer.detect.card import ModelCard
 from meshinfer.detect.shelf import Shelf
+from meshinfer.detect.stages import lease_detector
 from meshinfer.errors import ConfigError, MeshError, ModelError, ProtocolError
 from meshinfer.home import socket_path
 from meshinfer.media.catalog import Catalog
@@ -120,7 +121,7 @@ class Node:
             identity.peer_id,
             self.driver,
             find=self.catalog.find,
-            detector_for=shelf.get,
+            detector_for=lambda item: lease_detector(shelf.lease, item.model, item.then),
             on_events=self.hub.recorded,
             on_trouble=self.health.trouble,
             workers=limits.workers,
@@ -135,7 +136,7 @@ class Node:
             db.incarnation,
             share_pixels=config.policy.share_pixels,
         )
-        self.inference = Inference(mesh, shelf.find, shelf.get, allowed=config.policy.infer)
+        self.inference = Inference(mesh, shelf.find, shelf.lease, allowed=config.policy.infer)
         dice = rng or random.Random()  # noqa: S311  picks neighbours
         self.sync = Sync(mesh, self.records, self.rejected, dice)
         me = own_fact(config.peer.name, dict(config.peer.labels), mesh, cards, guest=guest)

@@ -27,6 +27,7 @@ from pathlib import Path
 import trio
 
 from meshinfer.detect.detector import Detector
+from meshinfer.detect.pool import Lease
 from meshinfer.errors import StoreError
 from meshinfer.model.catalog import Entry
 from meshinfer.model.channel import is_channel
@@ -75,7 +76,7 @@ class Runner:
         driver: Driver,
         *,
         find: Find,
-        detector_for: Callable[[ModelDigest], Detector],
+        detector_for: Callable[[WorkItem], Lease[Detector]],
         on_events: Callable[[list[Event]], None],
         on_trouble: Callable[[str], None],
         workers: int | None,
@@ -197,6 +198,7 @@ class Runner:
                 row.run,
                 job=start.job,
                 rate=start.entry.fps,
+                then=spec.then,
                 alone=row.attempts > 0,
             )
         )

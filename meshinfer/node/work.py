@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 from meshinfer.detect.detector import Detector
+from meshinfer.detect.pool import Lease
+from meshinfer.detect.stages import MAX_CROPS
 from meshinfer.model.catalog import Kind
 from meshinfer.model.detection import FrameResult
 from meshinfer.model.ids import ModelDigest, TaskId
-from meshinfer.model.job import Detect, Limits, Sample
+from meshinfer.model.job import Detect, Limits, Sample, Then
+from meshinfer.node.buffers import Buffers
 
 FLUSH_SECONDS = 0.05
 """Detections wait at most so long before they are handed over: a third of the delay that subscribers are promised."""
@@ -42,6 +46,7 @@ class WorkItem:
     """Samples a second of a series, 0 where its catalog does not know."""
     job: str = ""
     """Tasks of several jobs take turns."""
+    then: Then | None = None
     alone: bool = False
     """Nothing else is decoded or computed meanwhile, and the first frame is told of at once: if the process dies, it is
     known of what."""
@@ -100,8 +105,12 @@ class Run:
     def __init__(self, item: WorkItem) -> None:
         self.item = item
         self.dropped = False
-        self.detector: Detector | None = None
+        self.lease: Lease[Detector] | None = None
+        self.buffers: Buffers | None = None
         self.since = 0.0
+        self._lock = threading.Lock()
+        self._left_out: list[int] = [0, 0]
+        """Frames of which something was left out, and how much in all."""
         # ----
         self._said_at = 0.0
         self._pending: dict[int, News] = {}
@@ -119,8 +128,30 @@ class Run:
         self.analysed = 0
 
     @property
+    def detector(self) -> Detector:
+        assert self.lease is not None  # taken before the first frame is decoded
+        return self.lease.value
+
+    def note_left_out(self, count: int) -> None:
+        if count:
+            with self._lock:
+                self._left_out[0] += 1
+                self._left_out[1] += count
+
+    def let_go(self) -> None:
+        """No frame of it is on its way any more: its model may leave the memory."""
+        self.buffers = None
+        if self.lease is not None:
+            self.lease.end()
+
+    @property
+    def is_through(self) -> bool:
+        """Whether everything of it, dropped or not, has come by here."""
+        return self._end is not None and self._ordered == self._end.count
+
+    @property
     def is_over(self) -> bool:
-        return self._error is not None or (self._end is not None and self._ordered == self._end.count)
+        return self._error is not None or self.is_through
 
     @property
     def has_news(self) -> bool:
@@ -173,10 +204,19 @@ class Run:
             started=bool(self._started),
             finished=self.is_over,
             error=error,
-            notice=self._end.notice if self._end and self.is_over else "",
+            notice=self._notice(),
         )
         self._is_eager = self._is_eager and not self.analysed
         self._clear()
         self._started = None if self._started else self._started
         self.since = self._said_at = now
         return batch
+
+    def _notice(self) -> str:
+        if self._end is None or not self.is_over:
+            return ""
+        frames, boxes = self._left_out
+        crowded = (
+            f"the second model gets the best {MAX_CROPS} boxes of a frame: {boxes} in {frames} frames were left out"
+        )
+        return "; ".join(filter(None, (self._end.notice, crowded if frames else "")))

@@ -18,4 +18,4 @@ def model_here(info: JobInfo, me: PeerId, held: Mapping[ModelDigest, tuple[str, 
 
 
 def _can(info: JobInfo, classes: tuple[str, ...] | None) -> bool:
-    return classes is not None and (info.spec is None or set(info.spec.detect.classes) <= set(classes))
+    return classes is not None and (info.spec is None or set(info.spec.asked) <= set(classes))

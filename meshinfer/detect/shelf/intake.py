@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from meshinfer.detect.detector import Detector, load_detector
+from meshinfer.detect.memory import measured
 from meshinfer.detect.shelf.bundling import bundle_of
 from meshinfer.detect.shelf.folder import Folder, put, unwritten
 from meshinfer.detect.sidecar import sidecar_path
@@ -21,6 +22,8 @@ class Tried(NamedTuple):
     """Its file, on the shelf's disk, its sidecar beside it."""
     bundle: Bundle
     detector: Detector
+    memory: int
+    """Bytes it takes, loaded."""
 
 
 class Intake:
@@ -58,9 +61,9 @@ class Intake:
 
     def _tried(self, staged: Path, bundle: Bundle) -> Tried:
         self._trial(staged)
-        detector = load_detector(staged, name=bundle.name, version=bundle.version)
+        detector, memory = measured(lambda: load_detector(staged, name=bundle.name, version=bundle.version))
         assert detector.card.digest == bundle.digest
-        return Tried(staged, bundle, detector)
+        return Tried(staged, bundle, detector, memory)
 
 
 def alike(a: Bundle, b: Bundle) -> bool:

@@ -14,6 +14,9 @@ import msgspec
 
 from meshinfer.detect.card import ModelCard
 from meshinfer.detect.detector import Detector, load_detector
+from meshinfer.detect.memory import budget as memory_budget
+from meshinfer.detect.memory import floor, measured
+from meshinfer.detect.pool import Lease, Loaded, Pool
 from meshinfer.detect.shelf import names
 from meshinfer.detect.shelf.bundling import bundle_of
 from meshinfer.detect.shelf.folder import Folder, Held, Origin
@@ -50,14 +53,16 @@ class Shelf:
         *,
         signers: Iterable[PeerId] = (),
         budget: int = BUDGET,
+        memory: int | None = None,
         trial: Callable[[Path], None] = untried,
         embedded: Path | None = EMBEDDED,
         say: Callable[[str], None] = lambda text: None,
     ) -> None:
         """`signer`, `sign`: this peer's key, for what is added here. `signers`: whom it trusts besides.
 
-        `budget`: bytes of fetched models. `trial` raises ModelError for a model that must not be loaded. `say` hears of
-        old and damaged files, once.
+        `budget`: bytes of fetched models; `memory`: MiB for loaded ones, None: a share of the machine's. `trial` raises
+        ModelError for a model that must not be loaded. `say` hears of old and damaged files, and of models that no
+        memory is left for, once.
         """
         self._folder = Folder(folder)
         self._trust = Trust(signer, sign, signers)
@@ -66,10 +71,8 @@ class Shelf:
         self._embedded = embedded if embedded is not None and embedded.is_file() else None
         self._models: dict[ModelDigest, Held] | None = None
         self._damaged: dict[ModelDigest, str] = {}
-        self._loaded: dict[ModelDigest, Detector] = {}
+        self._pool = Pool(self._load, self._weight, memory_budget(memory), say=say, called=self._called)
         self._lock = threading.RLock()
-        self._loading = threading.Lock()
-        """Held while a model loads, so that it is loaded once and nobody else waits for it."""
 
     # ---- what is there -----------------------------------------------------------------------------------------------
 
@@ -187,37 +190,50 @@ class Shelf:
             self._folder.install(tried.staged, held)
             self._all()[digest] = held
             self._damaged.pop(digest, None)
-            self._loaded[digest] = tried.detector
+            self._pool.offer(digest, tried.detector, tried.memory)
             self.used(digest)
             return card
 
     # ---- what runs ---------------------------------------------------------------------------------------------------
 
-    def get(self, digest: ModelDigest) -> Detector:
-        """The loaded model: loaded at the first call, then shared.
+    def lease(self, *digests: ModelDigest) -> Lease[tuple[Detector, ...]]:
+        """The use of these models, loaded where they are not yet, and shared with others that use them. Blocks while
+        what is in use leaves no room (`detect/pool.py`).
 
         Raises ModelError: not here, nobody trusted vouches for it, damaged.
         """
-        if (ready := self._ready(digest)) is not None:
-            return ready
-        with self._loading:
-            if (ready := self._ready(digest)) is not None:
-                return ready
-            self.check_bytes(digest)
-            card = self.held(digest).card
-            detector = load_detector(self.path(digest), name=card.name, version=card.version)
+        for digest in digests:
             with self._lock:
-                if digest in self._all():  # else it was removed meanwhile
-                    self._loaded[digest] = detector
+                if why := self._why_refused(self.held(digest)):
+                    raise ModelError(why)
+            self.used(digest)
+        return self._pool.lease(*digests)
+
+    def get(self, digest: ModelDigest) -> Detector:
+        """As `lease`, for whoever keeps it: the pool counts it no longer than it finds room for it."""
+        with self.lease(digest) as (detector,):
             return detector
 
-    def _ready(self, digest: ModelDigest) -> Detector | None:
-        """It, if it is loaded. Raises ModelError where it may not be."""
-        with self._lock:
-            if why := self._why_refused(self.held(digest)):
-                raise ModelError(why)
-            self.used(digest)
-            return self._loaded.get(digest)
+    def loaded(self) -> tuple[Loaded[ModelDigest], ...]:
+        """What is in memory, the most recently used first."""
+        return self._pool.loaded()
+
+    @property
+    def memory(self) -> tuple[int, int]:
+        """Bytes that loaded models take, and may take."""
+        return self._pool.total, self._pool.budget
+
+    def _load(self, digest: ModelDigest) -> tuple[Detector, int]:
+        self.check_bytes(digest)
+        card = self.held(digest).card
+        return measured(lambda: load_detector(self.path(digest), name=card.name, version=card.version))
+
+    def _weight(self, digest: ModelDigest) -> int:
+        return floor(self.held(digest).card.bytes)
+
+    def _called(self, digest: ModelDigest) -> str:
+        held = self._all().get(digest)
+        return held.card.reference if held else digest[:12]
 
     def check_bytes(self, digest: ModelDigest) -> Bundle:
         """What lies there. Raises ModelError, and refuses the model from now on, where it is not what it was."""
@@ -275,7 +291,7 @@ class Shelf:
                 raise ModelError(f"{card.reference} comes with meshinfer: it is on every shelf, and stays")
             self._folder.remove(digest)
             del self._all()[digest]
-            self._loaded.pop(digest, None)
+            self._pool.drop(digest)
             self._damaged.pop(digest, None)
             return card
 
