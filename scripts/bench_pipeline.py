@@ -33,6 +33,7 @@ import numpy as np  # noqa: E402
 import onnxruntime  # noqa: E402
 
 from meshinfer.detect.detector import Detector, load_detector  # noqa: E402
+from meshinfer.detect.pool import Lease
 from meshinfer.detect.onnx import Session  # noqa: E402
 from meshinfer.model.ids import TaskId  # noqa: E402
 from meshinfer.model.job import Detect, Limits  # noqa: E402
@@ -162,7 +163,7 @@ def pipeline(detector: Detector, video: Path, frames: int) -> float:
         if batch.finished:
             finished.set()
 
-    with Engine(lambda _: detector, sink) as engine:
+    with Engine(lambda _: Lease(detector), sink) as engine:
         began = time.perf_counter()
         engine.submit(
             WorkItem(

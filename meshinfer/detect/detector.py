@@ -76,9 +76,6 @@ class Detector:
 class Worker:
     """Frames to detections, for one thread: its buffers are overwritten by every call."""
 
-    left_out = 0
-    """What of the last frame it did not look at, though it should have: boxes beyond `stages.MAX_CROPS`."""
-
     def __init__(self, detector: Detector, detect: Detect, max_detections: int) -> None:
         self._detector, self._detect = detector, detect
         self._limit = min(max_detections, MAX_DETECTIONS)

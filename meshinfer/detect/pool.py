@@ -154,9 +154,9 @@ class Pool(Generic[K, V]):
                 slot = self._slots[key] = self._slots.pop(key)
                 slot.leases += 1
                 slots.append(slot)
-            return Lease(tuple(self._slots[key].value for key in keys), lambda: self._ended(slots))
+            return Lease(tuple(self._slots[key].value for key in keys), lambda: self._ended(keys, slots))
 
-    def _ended(self, slots: list[_Slot[V]]) -> None:
+    def _ended(self, keys: tuple[K, ...], slots: list[_Slot[V]]) -> None:
         with self._changed:
             for slot in slots:
                 slot.leases -= 1
@@ -164,6 +164,7 @@ class Pool(Generic[K, V]):
                 if not slot.leases:
                     self._leaving.discard(slot)
             slots.clear()
+            self._evict(0, keys)  # not themselves: whoever used them may come again
             self._changed.notify_all()
 
     def _put(self, key: K, value: V, took: int) -> None:

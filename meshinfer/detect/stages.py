@@ -22,7 +22,7 @@ from meshinfer.model.job import Detect, Then
 
 MAX_CROPS = 64
 """Detections of one frame that the second model looks at, the best ones: each is a run of it. Those left out are
-counted (`Worker.left_out`)."""
+counted (`StagesWorker.left_out`)."""
 
 
 class TwoStage(Detector):
@@ -58,6 +58,9 @@ class TwoStage(Detector):
 class StagesWorker(Worker):
     """Frames to what both models see in them."""
 
+    left_out = 0
+    """Boxes of the last frame beyond MAX_CROPS."""
+
     def __init__(self, stages: TwoStage, detect: Detect, max_detections: int) -> None:
         then = stages.then
         self._then, self._limit = then, min(max_detections, MAX_DETECTIONS)
@@ -66,7 +69,7 @@ class StagesWorker(Worker):
         self._whole = stages.second.card.layout == "classifier"
 
     def __call__(self, image: Image) -> tuple[Detection, ...]:
-        """What both see in a BGR frame, best first, of equals the first model's before the second's. Raises ModelError."""
+        """What both see in a BGR frame, best first; of equals the first one's come first. Raises ModelError."""
         first = self._first(image)
         looked_at = [d for d in first if not self._then.of or d.label in self._then.of]
         self.left_out = max(0, len(looked_at) - MAX_CROPS)

@@ -109,8 +109,9 @@ class JobSpec(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tru
         return self.detect.classes if self.then is None else (*self.detect.classes, *self.then.of)
 
     def __post_init__(self) -> None:
-        of, found = self.then.of if self.then else (), self.detect.classes
-        if found and (never := [name for name in of if name not in found]):
+        if self.then is None or not self.detect.classes:
+            return
+        if never := [name for name in self.then.of if name not in self.detect.classes]:
             raise ValueError(f"`then.of` asks for {never[0]}, which is not among `detect.classes`")
 
 

@@ -326,7 +326,7 @@ def _compute(run: Run, frame: Frame | Window | None) -> FrameResult:
     height, width = image.shape[:2]
     with run.buffers.worker() as look:
         found = look(image)
-        run.note_left_out(look.left_out)
+        run.note_left_out(getattr(look, "left_out", 0))  # of other workers: nothing
     return FrameResult(frame.index, frame.t, width, height, found)
 
 

@@ -17,6 +17,7 @@ import pytest
 import trio
 
 from meshinfer.detect.detector import Detector, load_detector
+from meshinfer.detect.pool import Lease
 from meshinfer.model.catalog import Entry
 from meshinfer.model.detection import Event
 from meshinfer.model.facts import Outcome
@@ -106,7 +107,7 @@ def process(tmp_path: Path, video: Path, detector: Detector) -> Process:
             ME,
             cast(Driver, shell),
             find=lambda _: (video, ENTRY),
-            detector_for=lambda _: by,
+            detector_for=lambda _: Lease(by),
             on_events=shell.events.extend,
             on_trouble=shell.trouble.append,
             workers=1,

@@ -10,6 +10,7 @@ import pytest
 import trio
 
 from meshinfer.detect.detector import load_detector
+from meshinfer.detect.pool import Lease
 from meshinfer.errors import StoreFull
 from meshinfer.model.catalog import Entry
 from meshinfer.model.detection import Event
@@ -55,7 +56,7 @@ class Host:
             self.me,
             self.driver,
             find=lambda content: (video, self.entry),
-            detector_for=lambda digest: detector,
+            detector_for=lambda digest: Lease(detector),
             on_events=self.heard.extend,
             on_trouble=self._trouble,
             workers=1,

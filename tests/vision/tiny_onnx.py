@@ -168,3 +168,18 @@ def sized_model(
     for name, value in (("labels", labels), ("boxes", boxes), ("scores", scores)):
         graph += field(12, declared(name, value.shape, element(value)))
     return model(graph, {"names": "['person', 'car', 'dog']"})
+
+
+def heavy_model(megabytes: int) -> bytes:
+    """A classifier of 1000 classes with so many MiB of weights."""
+    wide = megabytes * 2**20 // 4000
+    nodes = (
+        node("ReduceMean", ("images",), ("means",), attribute_ints("axes", (2, 3)) + attribute_int("keepdims", 0)),
+        node("MatMul", ("means", "wide"), ("hidden",)),
+        node("MatMul", ("hidden", "deep"), ("out",)),
+    )
+    graph = b"".join(field(1, n) for n in nodes) + field(2, "heavy")
+    graph += field(5, tensor("wide", np.full((3, wide), 1 / wide, np.float32)))
+    graph += field(5, tensor("deep", np.full((wide, 1000), 1e-3, np.float32)))
+    graph += field(11, declared("images", (1, 3, 64, 64))) + field(12, declared("out", (1, 1000)))
+    return model(graph)
