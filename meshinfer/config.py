@@ -85,6 +85,8 @@ class Models(Struct, frozen=True, forbid_unknown_fields=True):
     """Whether a model that a job names and that lies at another peer is fetched from there."""
     budget_mb: Annotated[int, Meta(ge=1, le=10_000_000)] = 4096
     """Disk for fetched models: the least recently used go first. What was added here by hand stays."""
+    isolate: bool = False
+    """Whether every model runs in a process of its own, as with `isolate: true` in each job."""
 
 
 class Config(Struct, frozen=True, forbid_unknown_fields=True):
@@ -222,7 +224,7 @@ def _from_text(variable: str, key: str, text: str) -> Any:
             return [part.strip() for part in text.split(",") if part.strip()]
         case "labels":
             return parse_labels([part for part in text.split(",") if part.strip()], where=variable)
-        case "share_pixels" | "fetch":
+        case "share_pixels" | "fetch" | "isolate":
             if text.lower() not in _TRUTH:
                 raise ConfigError(f"{variable}: expected true or false, got {text!r}")
             return _TRUTH[text.lower()]

@@ -18,7 +18,7 @@ import msgspec
 from meshinfer.detect import lane
 from meshinfer.detect.budget import budget_for, enforce, finished_loading
 from meshinfer.detect.detector import Detector, Worker, load_detector
-from meshinfer.detect.onnx import providers
+from meshinfer.detect.onnx import make_ready
 from meshinfer.errors import ModelError
 from meshinfer.model.job import Detect
 
@@ -41,11 +41,11 @@ class Errand(msgspec.Struct, frozen=True):
 def main(argument: str) -> None:
     errand = msgspec.json.decode(argument, type=Errand)
     control = socket.socket(fileno=errand.control)
-    providers()  # imports the runtime
+    make_ready()
     loaded: list[Detector] = []
     gate = threading.Event()
     for sock, memory in errand.lanes:
-        mapped = mmap.mmap(memory, lane.PICTURE_BYTES, prot=mmap.PROT_READ)
+        mapped = mmap.mmap(memory, lane.MAX_BYTES, prot=mmap.PROT_READ)
         threading.Thread(target=_serve, args=(socket.socket(fileno=sock), mapped, gate, loaded), daemon=True).start()
     files = (2, errand.control, *(number for pair in errand.lanes for number in pair))
     enforce(budget_for(errand.size, len(errand.lanes)), max(files))
@@ -74,7 +74,7 @@ def _serve(sock: socket.socket, memory: mmap.mmap, gate: threading.Event, loaded
                 if len(workers) == _WORKERS_KEPT:
                     del workers[next(iter(workers))]
                 workers[key] = loaded[0].worker(*key)
-            answer: lane.Message = lane.Found(workers[key](lane.picture_in(memory, look.height, look.width)))
+            answer: lane.Message = lane.Found(workers[key](lane.array_in(memory, look.shape, look.dtype)))
         except ModelError as e:
             answer = lane.Refused(str(e)[:_MAX_MESSAGE])
         except MemoryError:

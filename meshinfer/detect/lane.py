@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import mmap
 import os
 import socket
 import tempfile
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 import numpy as np
@@ -17,8 +18,8 @@ from meshinfer.detect.card import ModelCard
 from meshinfer.model.detection import MAX_DETECTIONS, Detection
 from meshinfer.model.job import Detect
 
-PICTURE_BYTES = 3 * (1 << 27)
-"""The largest picture that media opens. Memory is taken only for what is written."""
+MAX_BYTES = 3 * (1 << 27)
+"""Of the largest picture that media opens. Memory is taken only for what is written."""
 _MAX_MESSAGE = 4 * 1024 * 1024
 """A card with 10,000 class names has less."""
 
@@ -32,10 +33,10 @@ class Loaded(Struct, frozen=True, tag="loaded"):
 
 
 class Look(Struct, frozen=True, tag="look"):
-    """Look at the picture in the lane's memory: height x width x 3, BGR."""
+    """Look at what is in the lane's memory: a frame (height x width x 3, BGR)."""
 
-    height: Annotated[int, Meta(ge=1)]
-    width: Annotated[int, Meta(ge=1)]
+    shape: Annotated[tuple[Annotated[int, Meta(ge=1)], ...], Meta(max_length=4)]
+    dtype: Literal["|u1", "<f4", "<f8"]
     detect: Detect
     most: int
 
@@ -88,10 +89,10 @@ def shared_memory() -> int:
     else:
         with tempfile.TemporaryFile() as file:
             fd = os.dup(file.fileno())
-    os.truncate(fd, PICTURE_BYTES)
+    os.truncate(fd, MAX_BYTES)
     return fd
 
 
-def picture_in(memory: mmap.mmap, height: int, width: int) -> NDArray[Any]:
-    """The lane's memory as a picture. Raises ValueError where it is larger than that."""
-    return np.frombuffer(memory, np.uint8, height * width * 3).reshape(height, width, 3)
+def array_in(memory: mmap.mmap, shape: tuple[int, ...], dtype: str) -> NDArray[Any]:
+    """The lane's memory as an array. Raises ValueError where it is larger than that."""
+    return np.frombuffer(memory, np.dtype(dtype), math.prod(shape)).reshape(shape)

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from meshinfer.detect.guard import Watch, cap_memory
 from meshinfer.detect.prescan import prescan
 from meshinfer.errors import ModelError
 
@@ -42,6 +43,8 @@ class Session:
         # Parallelism is across frames (docs/adr/0004): a frame is computed by the thread that asks for it.
         options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
+        options.add_session_config_entry("session.use_env_allocators", "1")  # `cap_memory`
+        options.add_session_config_entry("session.load_model_format", "ONNX")  # what was scanned, and nothing else
         try:
             self._session = runtime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         except _failures() as e:
@@ -55,12 +58,18 @@ class Session:
         self.outputs: tuple[str, ...] = tuple(o.name for o in self._session.get_outputs())
 
     def run(self, name: str, blob: NDArray[Any]) -> list[NDArray[Any]]:
-        """The outputs for one input. Raises ModelError."""
+        """The outputs for one input. Raises ModelError, also where it takes longer than `guard.RUN_SECONDS`."""
         try:
-            outputs: list[NDArray[Any]] = self._session.run(None, {name: blob})
+            with _watch().run() as options:
+                outputs: list[NDArray[Any]] = self._session.run(None, {name: blob}, options)
         except _failures() as e:
             raise ModelError(f"failed while running: {_first_line(e)}") from None
         return outputs
+
+
+def make_ready() -> None:
+    """Import the runtime and start what it needs: for a process that may start no thread later."""
+    _watch()
 
 
 def providers() -> tuple[str, ...]:
@@ -73,8 +82,14 @@ def _runtime() -> ModuleType:
     import onnxruntime
 
     onnxruntime.set_default_logger_severity(4)  # it reports every device it does not find
+    cap_memory(onnxruntime)
     module: ModuleType = onnxruntime
     return module
+
+
+@functools.cache
+def _watch() -> Watch:
+    return Watch(_runtime().RunOptions)
 
 
 @functools.cache
@@ -87,5 +102,7 @@ def _failures() -> tuple[type[Exception], ...]:
 
 
 def _first_line(error: Exception) -> str:
+    """Printable: the runtime quotes names out of the model."""
     text = str(error).strip()
-    return text.splitlines()[0][:300] if text else type(error).__name__
+    line = "".join(c if c.isprintable() else "�" for c in text.splitlines()[0][:300]) if text else ""
+    return line or type(error).__name__

@@ -26,8 +26,8 @@ MAX_ATTRIBUTES = 64
 MAX_NAME = 1024
 """Bytes of a name: of a node, a tensor, an attribute, a dimension."""
 MAX_RANK = 16
-MAX_INPUT = 1 << 26
-"""Elements of a graph's declared input: a picture of 4096x4096 has 50 million."""
+MAX_VALUE = 1 << 28
+"""Elements of a declared input, output or intermediate: a picture of 4096x4096 has 50 million."""
 MAX_METADATA = 1024 * 1024
 """Bytes: 10,000 class names have less."""
 MAX_ENTRIES = 256
@@ -53,9 +53,9 @@ def prescan(data: bytes) -> None:
     try:
         _Scan(data).model()
     except Malformed as e:
-        raise ModelError(f"no ONNX file, or damaged: {e or 'it has no graph'}") from None
+        raise ModelError(f"no ONNX file: its bytes are not those of a model ({e})") from None
     except IndexError:
-        raise ModelError("no ONNX file, or damaged: it ends too early") from None
+        raise ModelError("no ONNX file: its bytes are not those of a model (it is cut off)") from None
 
 
 class _Scan:
@@ -85,7 +85,7 @@ class _Scan:
                 case 25:
                     raise ModelError("holds local functions, which are refused: export it with its functions inlined")
         if not {1, 7, 8} <= seen:  # ir_version, graph, opset_import: required in every model
-            raise Malformed
+            raise Malformed("no graph, or no version")
         if entries > MAX_ENTRIES or size > MAX_METADATA:
             raise ModelError(f"more metadata than {MAX_ENTRIES} entries and {MAX_METADATA} bytes")
         self._graph(*graph, 0, None, 1)
@@ -299,8 +299,8 @@ class _Scan:
                     elements *= c
                 elif number == 2:
                     self._name(c, d)
-        if elements > MAX_INPUT:
-            raise ModelError(f"declares a value of {elements} elements: over {MAX_INPUT} are refused")
+        if elements > MAX_VALUE:
+            raise ModelError(f"declares a value of {elements} elements: over {MAX_VALUE} are refused")
 
     def _annotation(self, start: int, stop: int) -> None:
         for number, a, b in self._fields(start, stop, of.ANNOTATION):

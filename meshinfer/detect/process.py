@@ -12,16 +12,16 @@ import sys
 import threading
 import weakref
 from pathlib import Path
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from types import TracebackType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
+from numpy.typing import NDArray
 
 from meshinfer.detect import lane
 from meshinfer.detect.budget import budget_for
 from meshinfer.detect.card import ModelCard
-from meshinfer.detect.preprocess import Image
 from meshinfer.errors import ModelError
 from meshinfer.model.detection import Detection
 from meshinfer.model.job import Detect
@@ -32,6 +32,9 @@ LOOK_SECONDS = 40.0
 """For one picture: the process ends a run itself after 30 s, with a better message."""
 _KEPT = ("PATH", "LANG", "LC_ALL", "HOME", "TMPDIR", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "VIRTUAL_ENV")
 """Of the environment: what a hostile model must not read in the memory of its process is not there."""
+
+
+_NONSENSE = "its process said something it should not, and was stopped: it is hostile"
 
 
 class _Lane(NamedTuple):
@@ -52,9 +55,10 @@ class ModelProcess:
         self._ended = threading.Lock()
         self._why = ""
         """Why we ended it; empty: it ended by itself, or has not."""
-        self._lanes: SimpleQueue[_Lane] = SimpleQueue()
+        self._lanes: SimpleQueue[_Lane | None] = SimpleQueue()
+        """Those that are free; None once the process is over."""
         self._start(path, name, version, size, lanes)
-        self._over = weakref.finalize(self, _end, self._process, self._control)
+        self._over = weakref.finalize(self, _end, self._process, self._control, self._lanes)
         try:
             self.card = self._load(budget_for(size, lanes).seconds)
         except ModelError:
@@ -77,15 +81,17 @@ class ModelProcess:
         """End it, whatever it is doing."""
         self._over()
 
-    def look(self, image: Image, detect: Detect, most: int) -> tuple[Detection, ...]:
-        """What the model sees in a BGR frame. Raises ModelError; after one that ended the process, for all who wait."""
-        height, width = image.shape[:2]
-        if image.nbytes > lane.PICTURE_BYTES:
-            raise ModelError(f"a picture of {width}x{height} is too large for a model in a process of its own")
-        mine = self._lanes.get()
+    def look(self, image: NDArray[Any], detect: Detect, most: int) -> tuple[Detection, ...]:
+        """What the model sees in a frame. Raises ModelError; after one that ended the process, for all who wait."""
+        if image.nbytes > lane.MAX_BYTES:
+            raise ModelError(f"{image.nbytes} bytes in one frame are too many for a model in a process of its own")
+        kind: Any = image.dtype.str
+        if (mine := self._lanes.get()) is None:
+            self._lanes.put(None)  # for the next that waits
+            raise self._lost("was stopped")
         try:
-            lane.picture_in(mine.memory, height, width)[:] = image
-            answer = self._ask(mine.sock, lane.Look(height, width, detect, most), LOOK_SECONDS, "for one picture")
+            lane.array_in(mine.memory, image.shape, kind)[:] = image
+            answer = self._ask(mine.sock, lane.Look(image.shape, kind, detect, most), LOOK_SECONDS, "for one picture")
         finally:
             self._lanes.put(mine)
         match answer:
@@ -93,7 +99,7 @@ class ModelProcess:
                 return detections
             case lane.Refused(message):
                 raise ModelError(message)
-        raise self._lost("said something it should not: it was stopped")
+        raise self._lost(_NONSENSE)
 
     def _start(self, path: Path, name: str | None, version: str, size: int, lanes: int) -> None:
         with contextlib.ExitStack() as theirs:
@@ -105,7 +111,7 @@ class ModelProcess:
                 theirs.enter_context(sock)
                 memory = lane.shared_memory()
                 theirs.callback(os.close, memory)
-                self._lanes.put(_Lane(ours, mmap.mmap(memory, lane.PICTURE_BYTES)))
+                self._lanes.put(_Lane(ours, mmap.mmap(memory, lane.MAX_BYTES)))
                 numbers.append((sock.fileno(), memory))
             errand = {
                 "path": str(path.absolute()),
@@ -137,7 +143,7 @@ class ModelProcess:
                 return card
             case lane.Refused(message):
                 raise ModelError(message)
-        raise self._lost("said something it should not: it was stopped")
+        raise self._lost(_NONSENSE)
 
     def _ask(self, sock: socket.socket, question: lane.Message | None, seconds: float, what: str) -> lane.Message:
         sock.settimeout(seconds)
@@ -178,10 +184,15 @@ def _cause(code: int | None) -> str:
     return f"crashed the runtime ({name}): it is damaged, hostile, or wants more memory than it may; export it anew"
 
 
-def _end(process: subprocess.Popen[bytes], control: socket.socket) -> None:
+def _end(process: subprocess.Popen[bytes], control: socket.socket, lanes: SimpleQueue[_Lane | None]) -> None:
     process.kill()
     control.close()
     process.wait()
+    with contextlib.suppress(Empty):
+        while lane_ := lanes.get_nowait():
+            lane_.sock.close()
+            lane_.memory.close()
+    lanes.put(None)
 
 
 def _environment() -> dict[str, str]:

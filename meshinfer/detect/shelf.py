@@ -13,7 +13,8 @@ from pathlib import Path
 import msgspec
 
 from meshinfer.detect.card import ModelCard
-from meshinfer.detect.detector import Detector, load_detector
+from meshinfer.detect.detector import load_detector
+from meshinfer.detect.isolated import AnyDetector, Isolated
 from meshinfer.detect.sidecar import sidecar_path
 from meshinfer.errors import ModelError
 from meshinfer.model.ids import ModelDigest
@@ -33,7 +34,8 @@ class Shelf:
     def __init__(self, folder: Path) -> None:
         """`folder` is made at the first `add`."""
         self._folder = folder
-        self._loaded: dict[ModelDigest, Detector] = {}
+        self._loaded: dict[ModelDigest, AnyDetector] = {}
+        self._isolated: dict[ModelDigest, AnyDetector] = {}
         self._cards: dict[ModelDigest, ModelCard] | None = None
         self._lock = threading.RLock()
 
@@ -89,20 +91,26 @@ class Shelf:
         )
         raise ModelError(f"no model {reference!r}.{hint} {here}")
 
-    def get(self, digest: ModelDigest) -> Detector:
-        """The loaded model: loaded at the first call, then shared. Raises ModelError."""
+    def get(self, digest: ModelDigest, isolate: bool = False) -> AnyDetector:
+        """The loaded model: loaded at the first call, then shared. Raises ModelError.
+
+        `isolate`: in a process of its own.
+        """
+        loaded: dict[ModelDigest, AnyDetector] = self._isolated if isolate else self._loaded
         with self._lock:
-            if digest not in self._loaded:
+            if digest not in loaded:
                 card = self._known().get(digest)
                 if card is None:
                     raise ModelError(f"no model sha256:{digest[:12]} here")
-                detector = load_detector(self._path(digest), name=card.name, version=card.version)
+                open_model = Isolated if isolate else load_detector
+                detector = open_model(self.path(digest), name=card.name, version=card.version)
                 if detector.card.digest != digest:
                     raise ModelError(f"{card.reference}: its file has changed on disk: add it again")
-                self._loaded[digest] = detector
-            return self._loaded[digest]
+                loaded[digest] = detector
+            return loaded[digest]
 
-    def _path(self, digest: ModelDigest) -> Path:
+    def path(self, digest: ModelDigest) -> Path:
+        """Of the file of a model that is here."""
         path = self._folder / f"{digest}.onnx"
         return path if path.exists() else EMBEDDED
 

@@ -117,7 +117,7 @@ class Node:
             identity.peer_id,
             self.driver,
             find=self.catalog.find,
-            detector_for=shelf.get,
+            detector_for=lambda digest, isolate: shelf.get(digest, isolate or config.models.isolate),
             on_events=self.hub.recorded,
             on_trouble=self.health.trouble,
             workers=limits.workers,

@@ -22,7 +22,7 @@ from pathlib import Path
 
 import trio
 
-from meshinfer.detect.detector import Detector
+from meshinfer.detect.isolated import AnyDetector
 from meshinfer.errors import StoreError
 from meshinfer.model.catalog import Entry
 from meshinfer.model.detection import Event
@@ -59,7 +59,7 @@ class Runner:
         driver: Driver,
         *,
         find: Find,
-        detector_for: Callable[[ModelDigest], Detector],
+        detector_for: Callable[[ModelDigest, bool], AnyDetector],
         on_events: Callable[[list[Event]], None],
         on_trouble: Callable[[str], None],
         workers: int | None,
@@ -154,6 +154,7 @@ class Runner:
                 row.analysed,
                 row.run,
                 start.job,
+                isolate=spec.isolate,
                 alone=row.attempts > 0,
             )
         )
