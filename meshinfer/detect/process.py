@@ -94,6 +94,8 @@ class ModelProcess:
             answer = self._ask(mine.sock, lane.Look(image.shape, kind, detect, most), LOOK_SECONDS, "for one picture")
         finally:
             self._lanes.put(mine)
+            if not self._over.alive:
+                _put_away(self._lanes)
         match answer:
             case lane.Found(detections):
                 return detections
@@ -188,10 +190,16 @@ def _end(process: subprocess.Popen[bytes], control: socket.socket, lanes: Simple
     process.kill()
     control.close()
     process.wait()
+    _put_away(lanes)
+
+
+def _put_away(lanes: SimpleQueue[_Lane | None]) -> None:
+    """Close the lanes that are free; whoever waits for one gets None."""
     with contextlib.suppress(Empty):
-        while lane_ := lanes.get_nowait():
-            lane_.sock.close()
-            lane_.memory.close()
+        while True:
+            if (free := lanes.get_nowait()) is not None:
+                free.sock.close()
+                free.memory.close()
     lanes.put(None)
 
 
