@@ -23,6 +23,10 @@ DTYPES: Mapping[str, type[np.float32] | type[np.float16]] = {
 }
 
 
+_NO_MEMORY = ("bad_alloc", "Failed to allocate memory", "Available memory of")
+"""How the runtime says it: the system's limit, the allocator's, the arena's (`guard.cap_memory`)."""
+
+
 class Input(NamedTuple):
     name: str
     shape: tuple[int | None, ...]
@@ -104,5 +108,7 @@ def _failures() -> tuple[type[Exception], ...]:
 def _first_line(error: Exception) -> str:
     """Printable: the runtime quotes names out of the model."""
     text = str(error).strip()
+    if isinstance(error, MemoryError) or any(sign in text for sign in _NO_MEMORY):
+        return "it wants more memory than a model may take here; it is hostile, or too large for this machine"
     line = "".join(c if c.isprintable() else "�" for c in text.splitlines()[0][:300]) if text else ""
     return line or type(error).__name__

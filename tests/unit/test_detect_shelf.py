@@ -10,6 +10,7 @@ import pytest
 
 from meshinfer.detect import shelf as module
 from meshinfer.detect.detector import Detector, load_detector
+from meshinfer.detect.isolated import Isolated
 from meshinfer.detect.shelf import Shelf
 from meshinfer.errors import ModelError
 from meshinfer.model.ids import ModelDigest
@@ -143,3 +144,16 @@ def test_the_embedded_model_is_on_every_shelf(tmp_path: Path, monkeypatch: pytes
     card = Shelf(folder).find("yard-demo")
     assert Shelf(folder).list() == (card,)
     assert Shelf(folder).get(card.digest).card == load_detector(embedded).card
+
+
+def test_an_isolated_model_is_another_than_the_one_in_this_process(tmp_path: Path) -> None:
+    shelf = Shelf(tmp_path / "models")
+    card = shelf.add(model(tmp_path, "yard"))
+    isolated = shelf.get(card.digest, isolate=True)
+    try:
+        assert isinstance(isolated, Isolated)
+        assert isolated.card == card
+        assert shelf.get(card.digest, isolate=True) is isolated
+        assert isinstance(shelf.get(card.digest), Detector)
+    finally:
+        isolated.close()
