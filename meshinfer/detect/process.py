@@ -154,7 +154,7 @@ class ModelProcess:
                 lane.send(sock, question)
             answer = lane.receive(sock)
         except TimeoutError:
-            raise self._lost(f"took longer than {seconds:.0f} s {what}") from None
+            raise self._lost(f"took longer than {seconds:.1f} s {what}") from None
         except (OSError, msgspec.MsgspecError):
             answer = None
         if answer is None:

@@ -14,6 +14,7 @@ from meshinfer.detect import prescan as module
 from meshinfer.detect.onnx import Session
 from meshinfer.detect.prescan import prescan
 from meshinfer.detect.shelf import EMBEDDED
+from meshinfer.detect.sidecar import read_sidecar
 from meshinfer.errors import ModelError
 from tests.vision import hostile_onnx as hostile
 from tests.vision.hostile_onnx import GOOD, REFUSED, field, floats, graph_of, ints, loop, nested, shaped
@@ -83,6 +84,7 @@ def test_equal_parts_are_walked_once_and_counted_each_time(monkeypatch: pytest.M
         prescan(many)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=300))
 def test_no_bytes_raise_anything_else(data: bytes) -> None:
     with pytest.raises(ModelError):
@@ -119,7 +121,7 @@ def damaged(draw: st.DrawFn) -> bytes:
     return bytes(data)
 
 
-@settings(max_examples=300, derandomize=True)
+@settings(max_examples=200, derandomize=True, deadline=None)
 @given(damaged())
 def test_no_damage_raises_anything_else(data: bytes) -> None:
     with suppress(ModelError):
@@ -134,3 +136,18 @@ def test_the_runtime_reads_odd_but_legal_bytes_as_the_scan_does() -> None:
     data = field(1, 8) + key_of_two_bytes + varint(len(graph)) + graph + field(8, field(1, "") + field(2, 13))
     session = Session(data)
     assert (session.inputs[0].shape, session.outputs) == ((1, 3, 64, 64), ("y",))
+
+
+SIDECAR = b'layout = "yolox"\ncolour = "rgb"\nscale = 0.5\nmean = [0.4, 0.4, 0.4]\nnames = ["a", "b"]\nlicence = "x"\n'
+
+
+@settings(max_examples=150, derandomize=True, deadline=None)
+@given(at=st.integers(0, len(SIDECAR)), cut=st.integers(0, 10), noise=st.binary(max_size=12) | st.text(max_size=6))
+def test_no_sidecar_raises_anything_else(
+    tmp_path_factory: pytest.TempPathFactory, at: int, cut: int, noise: bytes | str
+) -> None:
+    model_file = tmp_path_factory.getbasetemp() / "fuzzed.onnx"
+    put_in = noise.encode("utf-8", "surrogatepass") if isinstance(noise, str) else noise
+    model_file.with_suffix(".toml").write_bytes(SIDECAR[:at] + put_in + SIDECAR[at + cut :])
+    with suppress(ModelError):
+        read_sidecar(model_file)

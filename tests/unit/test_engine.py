@@ -466,6 +466,7 @@ def test_an_isolated_model_sees_the_same_and_only_its_task_ends_with_it(
         broken = Isolated(shutil.copy(folder / "model.onnx", folder / "gone.onnx"))
         (folder / "gone.onnx").unlink()
         os.kill(broken._process._process.pid, signal.SIGKILL)
+        broken._process._process.wait(60)
         isolated.close()
         isolated = broken
         engine.submit(replace(item(C), isolate=True))
