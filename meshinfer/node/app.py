@@ -19,6 +19,7 @@ import trio
 from meshinfer.config import Config
 from meshinfer.detect.onnx import providers
 from meshinfer.detect.shelf import Shelf
+from meshinfer.detect.trial import try_model
 from meshinfer.errors import ConfigError, MeshError, MeshInferError, StoreDamaged
 from meshinfer.home import make_home, socket_path
 from meshinfer.mesh.identity import Identity, ephemeral, load_or_create
@@ -136,6 +137,7 @@ def open_shelf(config: Config, identity: Identity, say: Callable[[str], None]) -
         identity.sign,
         signers=config.models.signers,
         budget=config.models.budget_mb * 2**20,
+        trial=try_model,
         say=say,
     )
 
