@@ -42,7 +42,8 @@ from meshinfer.node.replay import EventArchive
 from meshinfer.node.runner import Runner
 from meshinfer.node.stock import Stock
 from meshinfer.node.sync import Sync
-from meshinfer.schedule.state import ScheduleState, unknown_classes
+from meshinfer.schedule.models import unknown_classes
+from meshinfer.schedule.state import ScheduleState
 from meshinfer.schedule.stimuli import (
     AskWork,
     Connected,

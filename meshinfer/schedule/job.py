@@ -61,6 +61,8 @@ class JobState:
     late: bool
     """Others may have been at it before this peer heard of it."""
     cancelled: str | None = None
+    lacks_model: bool = False
+    """The model is not held here: what this peer has of the job waits for it."""
     mine: dict[TaskId, Mine] = field(default_factory=dict)
     units: dict[ContentId, tuple[UnitId, int]] = field(default_factory=dict)
     """Of the contents whose tasks are in `mine`: the unit, and its number of spans."""
@@ -131,6 +133,10 @@ class JobState:
     def open_here(self) -> Iterator[TaskId]:
         """Our tasks that are not over, as far as they were looked at."""
         return chain(self.running, self.waiting, self.ready)
+
+    @property
+    def has_open(self) -> bool:
+        return any(True for _ in self.open_here())
 
     def end(self, mine: Mine, own: Outcome | None) -> None:
         """It has ended here."""

@@ -12,13 +12,12 @@ leave it (over).
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping
 
 from meshinfer.model.catalog import SourceSummary
 from meshinfer.model.facts import Cancel, Claim, Fact, Manifest, Outcomes, PeerFact
 from meshinfer.model.ids import ContentId, JobId, ModelDigest, PeerId, TaskId, unit_of
-from meshinfer.model.job import JobInfo, JobOrder, JobSpec, read_order
-from meshinfer.model.typed import no_such_class
+from meshinfer.model.job import JobInfo, JobOrder, read_order
 from meshinfer.schedule import reports
 from meshinfer.schedule import stimuli as st
 from meshinfer.schedule.choice import MEETING, PROMPT, View, wins
@@ -27,19 +26,16 @@ from meshinfer.schedule.holdings import Holdings
 from meshinfer.schedule.job import JobState
 from meshinfer.schedule.lease import STALL
 from meshinfer.schedule.matching import match
+from meshinfer.schedule.models import Models
 from meshinfer.schedule.presence import Presence
 from meshinfer.schedule.worklist import WINDOW, Worklist
-
-
-def unknown_classes(spec: JobSpec, classes: Sequence[str]) -> list[str]:
-    """Classes that a job asks for and a model does not know."""
-    return [name for name in spec.detect.classes if name not in classes]
 
 
 class ScheduleState:
     """One peer's view of the mesh's jobs."""
 
-    def __init__(self, me: PeerId, *, window: int = WINDOW) -> None:
+    def __init__(self, me: PeerId, *, window: int = WINDOW, fetches: bool = False) -> None:
+        """`fetches`: models that jobs name and that lie elsewhere."""
         self.me = me
         self.jobs: dict[JobId, JobState] = {}
         self.cancels: dict[JobId, Cancel] = {}
@@ -47,7 +43,7 @@ class ScheduleState:
         self.sources: dict[PeerId, dict[str, SourceSummary]] = {}
         self.presence = Presence()
         self.holdings = Holdings()
-        self.classes: dict[ModelDigest, tuple[str, ...]] = {}
+        self.models = Models(fetches=fetches)
         self.stalls = 0
         """How often this peer found that it had stood still."""
         self._weights: dict[PeerId, int] = {}
@@ -94,6 +90,7 @@ class ScheduleState:
             case st.PeerForgotten(peer):
                 self.peers.pop(peer, None)
                 self.sources.pop(peer, None)
+                self.models.heard(peer, None)
             case st.Connected(peer):
                 if self.presence.up(peer, now):
                     work.reconsider_all()
@@ -102,9 +99,9 @@ class ScheduleState:
             case st.CatalogChanged():
                 self._catalog(stimulus, now)
             case st.ModelsChanged(classes):
-                self.classes = dict(classes)
-                for job in self._open(now):
-                    self._match(job, {**dict.fromkeys(self.holdings.copies), **dict.fromkeys(job.units)}, now)
+                self._models(classes, now)
+            case st.FetchMoved():
+                self._fetch_moved(stimulus, now)
             case st.TaskProgressed(task, analysed, detections):
                 work.progressed(task, analysed, detections, now)
             case st.TaskEnded(task, outcome):
@@ -125,9 +122,10 @@ class ScheduleState:
             work.reconsider_all()
         work.look_again(now)
         work.start(now, out)
+        self.models.settle(now, out)
         for job in [self.jobs[job_id] for job_id in work.active]:
             reports.owe_renewal(job, self.me, now)
-            said = reports.said(job, self.me, now, scanned=self.holdings.scanned, deferred=work.no_room)
+            said = reports.said(job, self.me, now, scanned=self.holdings.scanned, deferred=self.excuse(job))
             out.extend(st.State(fact) for fact in said)
             if not (job.ready or job.running or job.due()):
                 del work.active[job.id]
@@ -140,7 +138,7 @@ class ScheduleState:
 
     def _deadlines(self, now: float) -> list[float]:
         due = [at for job_id in self._worklist.active for at in self.jobs[job_id].due()]
-        return [*due, *self._worklist.deadlines(now), *self.presence.deadlines()]
+        return [*due, *self._worklist.deadlines(now), *self.presence.deadlines(), *self.models.deadlines(now)]
 
     def _mind_stall(self, now: float) -> None:
         """A peer that itself stood still distrusts itself before it accuses others: it may not have heard them."""
@@ -157,7 +155,7 @@ class ScheduleState:
         """Others are told at once what we do not start."""
         if bool(why_not) != bool(self._worklist.no_room):
             for job in self._open(now):
-                if any(True for _ in job.open_here()):
+                if job.has_open:
                     self._worklist.owe_claim(job, now)
         self._worklist.no_room = why_not
 
@@ -183,6 +181,8 @@ class ScheduleState:
 
     def _peer(self, peer: PeerId, fact: PeerFact, now: float) -> None:
         before = self.peers.get(peer)
+        if before is None or before.models != fact.models:
+            self.models.heard(peer, None if peer == self.me else fact)
         self.peers[peer], self._weights[peer] = fact, fact.cores
         if before is None and not fact.guest and peer != self.me:
             self.presence.introduced(peer, now)
@@ -260,6 +260,7 @@ class ScheduleState:
     def _forget_job(self, job_id: JobId, now: float, out: list[st.Effect]) -> None:
         self.cancels.pop(job_id, None)
         self._early.take(job_id)
+        self.models.lacking.pop(job_id, None)
         if (job := self.jobs.get(job_id)) is not None:
             self._worklist.forget(job, now, out)
             if job.work:
@@ -274,6 +275,7 @@ class ScheduleState:
             return
         late = now > born + PROMPT or self.presence.newest + MEETING > born
         job = self.jobs[order.id] = JobState(read_order(order, origin), born, now, late)
+        self.models.mind(job)
         if job.work:
             self._alike.setdefault(job.work, []).append(job)
         if order.id in self.cancels:
@@ -292,15 +294,15 @@ class ScheduleState:
 
     def declines(self, info: JobInfo) -> str | None:
         """Why this peer takes no part in the job at all, whatever it holds."""
-        spec = info.spec
-        if spec is None:
-            return info.unclear
-        classes = self.classes.get(info.order.model)
-        if classes is None:
-            return f"the model {spec.model} ({info.order.model[:12]}) is not held here: meshinfer models add FILE"
-        if unknown := unknown_classes(spec, classes):
-            return no_such_class(f"the model {spec.model}", unknown[0], classes)[:500]
-        return None
+        return self.models.declines(info)
+
+    def lacks(self, info: JobInfo) -> str:
+        """Why the model is not here yet; empty where it is."""
+        return self.models.why(info.order.model, self.called)
+
+    def excuse(self, job: JobState) -> str:
+        """Why none of the job's tasks is started here; empty where they are."""
+        return self.no_room or self.lacks(job.info)
 
     def takes_part(self, job_id: JobId) -> bool:
         """Whether what is said about the job concerns this peer: it holds some of it, or has published it."""
@@ -325,8 +327,34 @@ class ScheduleState:
         if match(job, contents, self.holdings, self.me, able=able):
             if not had_part and now > job.heard:  # of no concern so far: what others did comes only now
                 job.heard, job.late = now, True
+            if job.lacks_model and job.mine:  # before the manifest: nobody is to leave anything to us
+                self._worklist.owe_claim(job, now)
             self._owe_manifest(job, now)
             self._owe_renewal(job, now)
+
+    def _rematch(self, job: JobState, now: float) -> None:
+        self._match(job, {**dict.fromkeys(self.holdings.copies), **dict.fromkeys(job.units)}, now)
+
+    # ---- models ------------------------------------------------------------------------------------------------------
+
+    def _models(self, classes: Mapping[ModelDigest, tuple[str, ...]], now: float) -> None:
+        self.models.changed(classes)
+        for job in self.jobs.values():
+            turned = self.models.mind(job)
+            if job.is_open(now):
+                self._rematch(job, now)
+                if turned and job.has_open:
+                    self._worklist.owe_claim(job, now)
+
+    def _fetch_moved(self, news: st.FetchMoved, now: float) -> None:
+        """Others hear of it now and then. What is refused we have no part in."""
+        turned, told = self.models.moved(news)
+        for job in self.models.lacking.values():
+            if job.info.order.model == news.model and job.is_open(now):
+                if turned:
+                    self._rematch(job, now)
+                if told and job.has_open:
+                    self._worklist.owe_claim(job, now)
 
     def _owe_manifest(self, job: JobState, now: float) -> None:
         reports.owe_manifest(job, now)
