@@ -31,6 +31,7 @@ from meshinfer.node.calls import Calls
 from meshinfer.node.checkup import Doctor
 from meshinfer.node.driver import Driver
 from meshinfer.node.events import EventHub
+from meshinfer.node.fetch import Fetcher
 from meshinfer.node.findings import Findings
 from meshinfer.node.handover import Handover
 from meshinfer.node.health import Health
@@ -49,6 +50,8 @@ from meshinfer.schedule.stimuli import (
     Connected,
     Disconnected,
     Effect,
+    Fetch,
+    Forgo,
     Grant,
     Leaving,
     ModelsChanged,
@@ -94,7 +97,7 @@ class Node:
         """What others sent that was no good, by reason."""
         self._began = time.monotonic()
         self._notices = db.notices
-        self.driver = Driver(ScheduleState(identity.peer_id), self._perform)
+        self.driver = Driver(ScheduleState(identity.peer_id, fetches=config.models.fetch and not guest), self._perform)
         self._use(cards)
         self.records = Records(
             mesh, config.mesh.name, identity, db, self.driver, blame=mesh.blame, on_identity=self._on_identity
@@ -134,6 +137,15 @@ class Node:
             share_pixels=config.policy.share_pixels,
         )
         dice = rng or random.Random()  # noqa: S311  picks neighbours
+        self.fetcher = Fetcher(
+            mesh,
+            self.driver,
+            shelf,
+            config.home / "fetching",
+            reserve=limits.disk_reserve_mb * 2**20,
+            on_change=self.models_changed,
+            dice=dice,
+        )
         self.sync = Sync(mesh, self.records, self.rejected, dice)
         me = own_fact(config.peer.name, dict(config.peer.labels), mesh, cards, guest=guest)
         self.neighbours = Neighbours(mesh, self.records, self.driver, db, me, config.mesh.bootstrap, dice)
@@ -155,6 +167,7 @@ class Node:
                     self.records.serve,
                     self.runner.serve,
                     self.handover.serve,
+                    self.fetcher.serve,
                     self.hub.serve,
                     self.sync.serve,
                     self.neighbours.serve,
@@ -201,6 +214,8 @@ class Node:
                 self.runner.perform(effect)
             case AskWork() | Grant():
                 self.handover.perform(effect)
+            case Fetch() | Forgo():
+                self.fetcher.perform(effect)
 
     # ---- what calls need ---------------------------------------------------------------------------------------------
 
@@ -277,11 +292,12 @@ class Node:
             "unreached": unreached,
             "running": len(state.running),
             "queued": sum(len(job.ready) for job in state.jobs.values()),
+            "fetching": self.fetcher.status(),
             "events": self.hub.own_head,
             "notices": [*self._notices, *self.health.notices(), *([self._cloned] if self._cloned else [])],
             "loop_lag_ms": self.health.lag(),
             "first_inference": {job: round(at, 6) for job, at in self.runner.first_inference.items()},
-            "counters": {**counters, **self.hub.counters, **self.rejected, **self.records.rejected},
+            "counters": {**counters, **self.hub.counters, **self.rejected, **self.records.rejected, **self.fetcher.counters},
             "bytes_in": counters.get("bytes_in", 0),
             "bytes_out": counters.get("bytes_out", 0),
         }

@@ -29,7 +29,8 @@ def unknown_classes(spec: JobSpec, classes: Sequence[str]) -> list[str]:
 class Models:
     """One peer's view."""
 
-    def __init__(self, *, fetches: bool) -> None:
+    def __init__(self, jobs: Mapping[JobId, JobState], *, fetches: bool) -> None:
+        self._jobs = jobs
         self.here: dict[ModelDigest, tuple[str, ...]] = {}
         """The classes of each that is held here."""
         self.lacking: dict[JobId, JobState] = {}
@@ -40,6 +41,9 @@ class Models:
         self._holds: dict[PeerId, tuple[ModelDigest, ...]] = {}
         self._under_way: dict[ModelDigest, FetchMoved] = {}
         self._refused: dict[ModelDigest, str] = {}
+        """What others offer in vain."""
+        self._shelved: dict[ModelDigest, str] = {}
+        """What lies here and may not run."""
 
     def heard(self, peer: PeerId, fact: PeerFact | None) -> None:
         """What this peer holds now; None: nothing is known of it any more."""
@@ -53,9 +57,9 @@ class Models:
             for model in self._holds[peer]:
                 self.holders.setdefault(model, {})[peer] = None
 
-    def changed(self, classes: Mapping[ModelDigest, tuple[str, ...]]) -> None:
+    def changed(self, classes: Mapping[ModelDigest, tuple[str, ...]], refused: Mapping[ModelDigest, str]) -> None:
         """These are held here now."""
-        self.here = dict(classes)
+        self.here, self._shelved = dict(classes), dict(refused)
         for model in classes:
             self._refused.pop(model, None)
 
@@ -83,15 +87,18 @@ class Models:
         return self.refuses(model) or None
 
     def refuses(self, model: ModelDigest) -> str:
-        """Why this model may not run here, where whoever offered it offered it in vain."""
-        return self._refused.get(model, "")
+        """Why this model may not run here, where whoever offers it does so in vain; empty while it is on its way."""
+        if (why := self._refused.get(model)) is not None:
+            return why
+        news = self._under_way.get(model)
+        return "" if news is not None and news.sources else self._shelved.get(model, "")
 
     def moved(self, news: FetchMoved) -> tuple[bool, bool]:
         """(whether it is refused now and was not, or the other way round; whether others should hear of it)."""
         model, before = news.model, self._under_way.get(news.model)
         if before is None:
             return False, False  # nobody waits for it any more
-        was_refused = model in self._refused
+        was_refused = bool(self.refuses(model))
         self._under_way[model] = news
         self._refused.pop(model, None)
         if news.refused:
@@ -99,7 +106,7 @@ class Models:
             for oldest in list(self._refused)[:-MAX_REFUSALS]:
                 del self._refused[oldest]
         told = (_step(before), before.sources, before.trouble) != (_step(news), news.sources, news.trouble)
-        return was_refused != news.refused, told
+        return was_refused != bool(self.refuses(model)), told
 
     def settle(self, now: float, out: list[Effect]) -> None:
         """Ask for what open jobs wait for and is not on its way, and let go of the rest. What is refused is asked for
@@ -110,7 +117,7 @@ class Models:
         wanted = {
             job.info.order.model: None
             for job in self.lacking.values()
-            if job.is_open(now) and (job.has_open or job.info.order.model in self._refused)
+            if job.is_open(now) and (job.has_open or self.refuses(job.info.order.model))
         }
         for model in [model for model in self._under_way if model not in wanted]:
             del self._under_way[model]
@@ -119,6 +126,10 @@ class Models:
             if model not in self._under_way:
                 self._under_way[model] = FetchMoved(model)
                 out.append(Fetch(model))
+
+    def in_use(self, now: float) -> set[ModelDigest]:
+        """Models of the jobs that are open: no room is made at their cost."""
+        return {job.info.order.model for job in self._jobs.values() if job.is_open(now)}
 
     def deadlines(self, now: float) -> list[float]:
         """When a job that waits for its model is over."""

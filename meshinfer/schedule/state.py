@@ -43,7 +43,7 @@ class ScheduleState:
         self.sources: dict[PeerId, dict[str, SourceSummary]] = {}
         self.presence = Presence()
         self.holdings = Holdings()
-        self.models = Models(fetches=fetches)
+        self.models = Models(self.jobs, fetches=fetches)
         self.stalls = 0
         """How often this peer found that it had stood still."""
         self._weights: dict[PeerId, int] = {}
@@ -98,8 +98,8 @@ class ScheduleState:
                 self.presence.down(peer, now)
             case st.CatalogChanged():
                 self._catalog(stimulus, now)
-            case st.ModelsChanged(classes):
-                self._models(classes, now)
+            case st.ModelsChanged(classes, refused):
+                self._models(classes, refused, now)
             case st.FetchMoved():
                 self._fetch_moved(stimulus, now)
             case st.TaskProgressed(task, analysed, detections):
@@ -337,8 +337,10 @@ class ScheduleState:
 
     # ---- models ------------------------------------------------------------------------------------------------------
 
-    def _models(self, classes: Mapping[ModelDigest, tuple[str, ...]], now: float) -> None:
-        self.models.changed(classes)
+    def _models(
+        self, classes: Mapping[ModelDigest, tuple[str, ...]], refused: Mapping[ModelDigest, str], now: float
+    ) -> None:
+        self.models.changed(classes, refused)
         for job in self.jobs.values():
             turned = self.models.mind(job)
             if job.is_open(now):

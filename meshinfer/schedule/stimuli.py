@@ -66,6 +66,9 @@ class ModelsChanged(Struct, frozen=True):
     """The models held here, and the classes of each."""
 
     classes: Mapping[ModelDigest, tuple[str, ...]]
+    """Of those that may run."""
+    refused: Mapping[ModelDigest, str] = {}
+    """Those that may not, and why."""
 
 
 class FetchMoved(Struct, frozen=True):
