@@ -77,7 +77,7 @@ def add(session: Session, file: str, name: str | None, version: str | None) -> N
     args = {key: value for key, value in {"name": name, "version": version}.items() if value is not None}
     with _node_or_shelf(session, changes=True) as (node, shelf):
         if shelf:
-            answer = {"model": _plain(shelf.add(path, **args))}
+            answer = {"model": _plain(shelf.add(path, name, version))}
         else:
             answer = ask(node, "model_add", {"file": str(path), **args})
     if session.json:
@@ -96,12 +96,20 @@ def _node_or_shelf(session: Session, *, changes: bool) -> Iterator[tuple[Path, S
     if is_running(node):
         yield node, None
         return
+    from meshinfer.config import load
+    from meshinfer.home import IDENTITY
+    from meshinfer.mesh.identity import load_or_create
     from meshinfer.node.app import open_shelf
     from meshinfer.node.lock import hold
 
     make_home(session.home)
     with hold(session.home) if changes else nullcontext():
-        yield node, open_shelf(session.home)
+        yield (
+            node,
+            open_shelf(
+                load(session.home, check_paths=False), load_or_create(session.home / IDENTITY), session.out.note
+            ),
+        )
 
 
 def _plain(cards: object) -> Any:

@@ -15,10 +15,10 @@ from meshinfer.detect.layouts.layout import Candidates, Floats
 from meshinfer.detect.names import clean, name_classes, read_names
 from meshinfer.detect.onnx import DTYPES, Input, Session
 from meshinfer.detect.preprocess import PADDING, Canvas, Image, Recipe
-from meshinfer.detect.sidecar import read_sidecar
+from meshinfer.detect.sidecar import read_sidecar, sidecar_bytes
 from meshinfer.detect.suppress import best_first, suppress
 from meshinfer.errors import ModelError
-from meshinfer.model.bundle import MAX_MODEL_BYTES
+from meshinfer.model.bundle import MAX_MODEL_BYTES, model_digest
 from meshinfer.model.detection import MAX_DETECTIONS, Detection
 from meshinfer.model.ids import ModelDigest
 from meshinfer.model.job import Detect
@@ -120,7 +120,7 @@ def _load(path: Path, name: str, version: str) -> Detector:
     card = ModelCard(
         name=name,
         version=version,
-        digest=ModelDigest(hashlib.sha256(data).hexdigest()),
+        digest=model_digest(ModelDigest(hashlib.sha256(data).hexdigest()), sidecar_bytes(path)),
         layout=layout.name,
         width=width,
         height=height,

@@ -24,7 +24,7 @@ ContentId = NewType("ContentId", str)
 """32 hex digits of the sha256 of a file's bytes: names footage by what it shows, not by where it lies."""
 
 ModelDigest = NewType("ModelDigest", str)
-"""64 hex digits: sha256 of the model file."""
+"""64 hex digits: sha256 of the model file, or of the file and its sidecar (`model/bundle.py`)."""
 
 # \Z, not $, which would let a line feed pass: base58 and hex decoders skip it, so one peer would have two names.
 PEER_ID = Meta(min_length=40, max_length=64, pattern=r"^[1-9A-HJ-NP-Za-km-z]+\Z")

@@ -78,14 +78,14 @@ class _Peer:
         from meshinfer.mesh.libp2p import open_mesh  # takes half a second: after the checks that may fail
 
         config, settings = self.config, self.config.mesh
-        shelf = open_shelf(config.home)
+        shelf = open_shelf(config, self.identity, self.say)
         db = await trio.to_thread.run_sync(open_healed, config.home / DATABASE)
         damaged = trio.Event()
         db.on_damage = partial(_soon, trio.lowlevel.current_trio_token(), damaged.set)
         log = EventLog(db, self.identity.peer_id)
         try:
             head = await trio.to_thread.run_sync(log.head)
-            cards = await trio.to_thread.run_sync(shelf.list)
+            cards = await trio.to_thread.run_sync(shelf.runnable)
             await trio.to_thread.run_sync(providers)  # imports the runtime, which takes a moment
             async with open_mesh(
                 self.identity,
@@ -126,9 +126,16 @@ class _Peer:
             scope.cancel()
 
 
-def open_shelf(home: Path) -> Shelf:
-    """The models of the peer in `home`. Who adds to it holds the home's lock: a node knows what it has loaded."""
-    return Shelf(models_folder(home))
+def open_shelf(config: Config, identity: Identity, say: Callable[[str], None]) -> Shelf:
+    """The models of the peer in the home. Who changes it holds the home's lock: a node knows what it has loaded."""
+    return Shelf(
+        models_folder(config.home),
+        identity.peer_id,
+        identity.sign,
+        signers=config.models.signers,
+        budget=config.models.budget_mb * 2**20,
+        say=say,
+    )
 
 
 def keep_the_loop_free() -> None:

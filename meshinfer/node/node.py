@@ -71,7 +71,7 @@ CLOSE_PATIENCE = 5.0
 class Node:
     """Made inside a joined mesh. `serve` runs until cancelled, then `close` puts things away.
 
-    What must be read from disk for it comes ready: `log` with its `head`, and the `cards` on the shelf.
+    What must be read from disk for it comes ready: `log` with its `head`, and the `cards` of the models that may run.
     """
 
     def __init__(
@@ -223,7 +223,7 @@ class Node:
         self.driver.feed(ModelsChanged({card.digest: card.classes for card in cards}))
 
     async def models_changed(self) -> None:
-        cards = await trio.to_thread.run_sync(self.shelf.list)
+        cards = await trio.to_thread.run_sync(self.shelf.runnable)
         self._use(cards)
         self.neighbours.state_again(models=model_refs(cards))
 

@@ -4,27 +4,30 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from meshinfer.detect import shelf as module
 from meshinfer.detect.detector import Detector, load_detector
-from meshinfer.detect.shelf import Shelf
+from meshinfer.detect.shelf import Shelf, reading
+from meshinfer.detect.shelf import shelf as on_shelf
 from meshinfer.errors import ModelError
+from meshinfer.mesh.identity import Identity
 from meshinfer.model.ids import ModelDigest
 from meshinfer.model.job import Detect
 from tests.vision.tiny_onnx import brightness_model
 
+ME, BOB = Identity.from_seed(b"m" * 32), Identity.from_seed(b"b" * 32)
 
-@pytest.fixture(autouse=True)
-def _nothing_embedded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "EMBEDDED", tmp_path / "absent" / "yard-demo.onnx")
+
+def a_shelf(folder: Path, owner: Identity = ME, **settings: Any) -> Shelf:
+    return Shelf(folder, owner.peer_id, owner.sign, **{"embedded": None, **settings})
 
 
 @pytest.fixture
 def shelf(tmp_path: Path) -> Shelf:
-    return Shelf(tmp_path / "models")
+    return a_shelf(tmp_path / "models")
 
 
 def model(folder: Path, name: str, *box: float) -> Path:
@@ -44,8 +47,9 @@ def test_added_models_are_listed_by_every_later_shelf_without_loading(
     def no_loading(*_: object, **__: object) -> Detector:
         raise AssertionError("a shelf must not load models at start")
 
-    monkeypatch.setattr(module, "load_detector", no_loading)
-    assert Shelf(tmp_path / "models").list() == (a, b)
+    for module in (on_shelf, reading):
+        monkeypatch.setattr(module, "load_detector", no_loading)
+    assert a_shelf(tmp_path / "models").list() == (a, b)
     assert (a.name, a.version, a.layout, a.classes) == ("a", "2", "yolov8", ("grey",))
 
 
@@ -74,7 +78,7 @@ def test_adding_again_renames(shelf: Shelf, tmp_path: Path) -> None:
     path = model(tmp_path / "in", "old")
     shelf.add(path)
     card = shelf.add(path, name="new")
-    assert Shelf(tmp_path / "models").list() == (card,)
+    assert a_shelf(tmp_path / "models").list() == (card,)
 
 
 def test_an_empty_shelf_says_how_to_fill_it(shelf: Shelf) -> None:
@@ -97,12 +101,12 @@ def test_a_bad_model_leaves_nothing_behind(shelf: Shelf, tmp_path: Path) -> None
     with pytest.raises(ModelError, match=r"^absent.onnx: cannot be read: No such file"):
         shelf.add(tmp_path / "absent.onnx")
     assert shelf.list() == ()
-    assert not (tmp_path / "models").exists()
+    assert not list((tmp_path / "models").iterdir())
 
 
 def test_loaded_once_and_shared(shelf: Shelf, tmp_path: Path) -> None:
     digest = shelf.add(model(tmp_path / "in", "m")).digest
-    fresh = Shelf(tmp_path / "models")
+    fresh = a_shelf(tmp_path / "models")
     got: list[Detector] = []
     threads = [threading.Thread(target=lambda: got.append(fresh.get(digest))) for _ in range(4)]
     for thread in threads:
@@ -122,7 +126,7 @@ def test_the_sidecar_comes_along(shelf: Shelf, tmp_path: Path) -> None:
     path.with_suffix(".toml").write_text('names = ["light"]\nlicence = "MIT"\n')
     card = shelf.add(path)
     assert (card.classes, card.licence) == (("light",), "MIT")
-    assert Shelf(tmp_path / "models").get(card.digest).card == card
+    assert a_shelf(tmp_path / "models").get(card.digest).card == card
 
 
 def test_damage_is_noticed(shelf: Shelf, tmp_path: Path) -> None:
@@ -130,16 +134,19 @@ def test_damage_is_noticed(shelf: Shelf, tmp_path: Path) -> None:
     folder = tmp_path / "models"
     (folder / f"{a.digest}.json").write_text("{")  # the card: made anew, under the only name that is known
     (folder / f"{b.digest}.onnx").write_bytes(brightness_model((9, 9, 9, 9)))  # the model: refused
-    later = Shelf(folder)
+    later = a_shelf(folder)
     assert later.find(a.digest).classes == ("grey",)
     with pytest.raises(ModelError, match=r"b.*changed on disk"):
         later.get(b.digest)
 
 
-def test_the_embedded_model_is_on_every_shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_embedded_model_is_on_every_shelf(tmp_path: Path) -> None:
     embedded = model(tmp_path / "package", "yard-demo")
-    monkeypatch.setattr(module, "EMBEDDED", embedded)
-    folder = tmp_path / "models"
-    card = Shelf(folder).find("yard-demo")
-    assert Shelf(folder).list() == (card,)
-    assert Shelf(folder).get(card.digest).card == load_detector(embedded).card
+    shelf = a_shelf(tmp_path / "models", embedded=embedded)
+    card = shelf.find("yard-demo")
+    assert shelf.list() == shelf.runnable() == (card,)
+    assert shelf.get(card.digest).card == load_detector(embedded).card
+    (vouched,) = shelf.vouched(card.digest)
+    assert (vouched.signer, vouched.bundle.digest) == (ME.peer_id, card.digest)
+    with pytest.raises(ModelError, match="comes with meshinfer"):
+        shelf.remove(card.digest)

@@ -1,0 +1,324 @@
+"""What a peer holds, what of it may run, and what goes when room is needed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import threading
+import time
+from collections.abc import Callable, Collection, Iterable
+from contextlib import suppress
+from functools import cached_property
+from pathlib import Path
+
+import msgspec
+
+from meshinfer.detect.card import ModelCard
+from meshinfer.detect.detector import Detector, load_detector
+from meshinfer.detect.shelf import names
+from meshinfer.detect.shelf.bundling import bundle_of
+from meshinfer.detect.shelf.folder import Folder, Held, put, unwritten
+from meshinfer.detect.shelf.reading import read, read_embedded
+from meshinfer.detect.shelf.room import to_evict
+from meshinfer.detect.shelf.trust import Trust
+from meshinfer.detect.sidecar import read_bounded, sidecar_path
+from meshinfer.errors import ModelError
+from meshinfer.model.bundle import Bundle, Vouched
+from meshinfer.model.ids import ModelDigest, PeerId
+
+EMBEDDED = Path(__file__).parents[2] / "demo" / "yard-demo.onnx"
+"""The drawn world's detector, which comes with the package: on every shelf, and trusted as the package is."""
+
+BUDGET = 4096 * 2**20
+
+
+def untried(model: Path) -> None:
+    """No trial before a model is loaded."""
+
+
+class Shelf:
+    """Safe to use from several threads. Every method may read files; `add`, `take_in` and `get` also load a model.
+
+    Nothing that no trusted peer vouches for, and nothing whose bytes have changed, reaches the runtime.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        signer: PeerId,
+        sign: Callable[[bytes], bytes],
+        *,
+        signers: Iterable[PeerId] = (),
+        budget: int = BUDGET,
+        trial: Callable[[Path], None] = untried,
+        embedded: Path | None = EMBEDDED,
+        say: Callable[[str], None] = lambda text: None,
+    ) -> None:
+        """`signer`, `sign`: this peer's key, for what is added here. `signers`: whom it trusts besides.
+
+        `budget`: bytes of fetched models. `trial` raises ModelError for a model that must not be loaded. `say` hears of
+        old and damaged files, once.
+        """
+        self._folder = Folder(folder)
+        self._trust = Trust(signer, sign, signers)
+        self._budget, self._trial, self._say = budget, trial, say
+        self._embedded = embedded if embedded is not None and embedded.is_file() else None
+        self._models: dict[ModelDigest, Held] | None = None
+        self._damaged: dict[ModelDigest, str] = {}
+        self._loaded: dict[ModelDigest, Detector] = {}
+        self._lock = threading.RLock()
+        self._loading = threading.Lock()
+        """Held while a model loads, so that it is loaded once and nobody else waits for it."""
+
+    # ---- what is there -----------------------------------------------------------------------------------------------
+
+    def list(self) -> tuple[ModelCard, ...]:
+        """By name and version, those that may not run too. Loads no model, but for one whose card is missing."""
+        with self._lock:
+            return tuple(sorted((h.card for h in self._all().values()), key=lambda c: (c.name, c.version, c.digest)))
+
+    def runnable(self) -> tuple[ModelCard, ...]:
+        """Those of `list` that may run here."""
+        refused = self.refused()
+        return tuple(card for card in self.list() if card.digest not in refused)
+
+    def refused(self) -> dict[ModelDigest, str]:
+        """What lies here and may not run: why, and what would change it."""
+        with self._lock:
+            return {digest: why for digest, held in self._all().items() if (why := self._why_not(held))}
+
+    def find(self, reference: str) -> ModelCard:
+        """The model called `name`, `name@version`, `sha256:hex` or at least 8 hex digits. Raises ModelError."""
+        with self._lock:
+            return names.find(self._all().values(), reference)
+
+    def holds(self, digest: ModelDigest) -> bool:
+        with self._lock:
+            return digest in self._all()
+
+    def held(self, digest: ModelDigest) -> Held:
+        """Raises ModelError."""
+        with self._lock:
+            if (held := self._all().get(digest)) is None:
+                raise ModelError(f"no model sha256:{digest[:12]} here")
+            return held
+
+    def path(self, digest: ModelDigest) -> Path:
+        """Of its ONNX file. Raises ModelError."""
+        self.held(digest)
+        path = self._folder.onnx(digest)
+        if self._embedded is not None and digest == self._embedded_digest and not path.exists():
+            return self._embedded
+        return path
+
+    def vouched(self, digest: ModelDigest) -> tuple[Vouched, ...]:
+        """Who vouches for it: what others can be offered. Raises ModelError."""
+        held = self.held(digest)
+        if held.vouched or held.origin != "embedded":
+            return held.vouched
+        return (self._trust.seal(bundle_of(self.path(digest), held.card.name, held.card.version)),)
+
+    def trusts(self, signer: PeerId) -> bool:
+        return signer in self._trust
+
+    def _why_not(self, held: Held) -> str:
+        digest = held.card.digest
+        if digest in self._damaged or digest == self._embedded_digest:
+            return self._damaged.get(digest, "")
+        return self._trust.why_refused(held.card.reference, [v.signer for v in held.vouched])
+
+    # ---- what comes --------------------------------------------------------------------------------------------------
+
+    def add(
+        self, file: Path, name: str | None = None, version: str | None = None, sidecar: Path | None = None
+    ) -> ModelCard:
+        """Try a model, copy it and its sidecar in, and vouch for it. Adding one that is there renames it.
+
+        `sidecar`: else the one beside the file. Raises ModelError: a file that is no runnable detector, a bad name, a
+        name that another model of this peer's has.
+        """
+        name, version = file.stem.lower() if name is None else name, version or ""
+        names.check_name(name, version)
+        settings = read_bounded(sidecar or sidecar_path(file), may_miss=sidecar is None)
+        with self._folder.staging() as stage:
+            staged = stage / file.name
+            _copy(file, staged)
+            detector, bundle = self._tried(staged, name, version, settings)
+            with self._lock:
+                owned = [h.card for h in self._all().values() if h.origin != "fetched"]
+                for other in owned:
+                    if other.reference == bundle.reference and other.digest != bundle.digest:
+                        raise ModelError(
+                            f"{other.reference} is another model here (sha256:{other.digest[:12]}): "
+                            "give --name or --version"
+                        )
+                return self._install(staged, Held(detector.card, (self._trust.seal(bundle),)), detector)
+
+    def take_in(self, file: Path, vouched: tuple[Vouched, ...]) -> ModelCard:
+        """A model fetched from others becomes part of the shelf; `file` is moved. All `vouched` are genuine.
+
+        Raises ModelError, and leaves `file`: nobody trusted vouches for it, it is not what was vouched for, or it does
+        not run here.
+        """
+        good = [v for v in vouched if v.signer in self._trust]
+        if not good:
+            reference = vouched[0].bundle.reference if vouched else file.name
+            raise ModelError(self._trust.why_refused(reference, [v.signer for v in vouched]))
+        claimed = good[0].bundle
+        with self._folder.staging() as stage:
+            staged = stage / f"{claimed.name}.onnx"
+            put(file, staged)
+            detector, actual = self._tried(staged, claimed.name, claimed.version, claimed.sidecar, claimed)
+            same = tuple(v for v in vouched if _alike(v.bundle, actual))
+            card = self._install(staged, Held(detector.card, same, "fetched"), detector)
+        with suppress(OSError):
+            file.unlink()
+        return card
+
+    def _tried(
+        self, staged: Path, name: str, version: str, sidecar: bytes, claimed: Bundle | None = None
+    ) -> tuple[Detector, Bundle]:
+        """`staged`, alone in its folder, gets its sidecar, is looked at, tried, and loaded: in this order."""
+        if sidecar:
+            try:
+                sidecar_path(staged).write_bytes(sidecar)
+            except OSError as e:
+                raise unwritten(staged, e) from None
+        bundle = bundle_of(staged, name, version)
+        if claimed is not None and not _alike(bundle, claimed):
+            raise ModelError(f"{claimed.reference}: its bytes are not those that its signer vouched for")
+        self._trial(staged)
+        detector = load_detector(staged, name=name, version=version)
+        assert detector.card.digest == bundle.digest
+        return detector, bundle
+
+    def _install(self, staged: Path, held: Held, detector: Detector) -> ModelCard:
+        """Raises ModelError. One that is there keeps its other signers, and stays the owner's if it was."""
+        digest = held.card.digest
+        with self._lock:
+            if known := self._all().get(digest):
+                seals = (*known.vouched, *held.vouched)
+                first = known if held.origin == "fetched" != known.origin else held
+                held = Held(first.card, seals, first.origin, known.pinned)
+            held = msgspec.structs.replace(held, vouched=self._trust.best(held.vouched))
+            self._folder.install(staged, held)
+            self._all()[digest] = held
+            self._damaged.pop(digest, None)
+            self._loaded[digest] = detector
+            self.used(digest)
+            return held.card
+
+    # ---- what runs ---------------------------------------------------------------------------------------------------
+
+    def get(self, digest: ModelDigest) -> Detector:
+        """The loaded model: loaded at the first call, then shared.
+
+        Raises ModelError: not here, nobody trusted vouches for it, damaged.
+        """
+        with self._loading:
+            held = self.held(digest)
+            if why := self._why_not(held):
+                raise ModelError(why)
+            self.used(digest)
+            if digest not in self._loaded:
+                self.check_bytes(digest)
+                detector = load_detector(self.path(digest), name=held.card.name, version=held.card.version)
+                with self._lock:
+                    if digest not in self._all():  # removed meanwhile
+                        return detector
+                    self._loaded[digest] = detector
+            return self._loaded[digest]
+
+    def check_bytes(self, digest: ModelDigest) -> Bundle:
+        """What lies there. Raises ModelError, and refuses the model from now on, where it is not what it was."""
+        card = self.held(digest).card
+        try:
+            bundle = bundle_of(self.path(digest), card.name, card.version)
+            why = "" if bundle.digest == digest else f"{card.reference}: its file or sidecar has changed on disk"
+        except ModelError as e:
+            why = f"{card.reference}: {e}"
+        with self._lock:
+            if not why:
+                self._damaged.pop(digest, None)
+                return bundle
+            self._damaged[digest] = why = f"{why}; `meshinfer models rm {card.reference}`, and add or fetch it again"
+        raise ModelError(why)
+
+    # ---- what goes ---------------------------------------------------------------------------------------------------
+
+    def used(self, digest: ModelDigest) -> None:
+        """It is wanted: of the fetched ones it goes last."""
+        now = time.time_ns()
+        with suppress(OSError):  # the embedded one's file is elsewhere, and a disk may be full
+            os.utime(self._folder.onnx(digest), ns=(now, now))
+
+    def make_room(self, size: int, spare: Collection[ModelDigest] = ()) -> None:
+        """Remove the least recently used of the fetched models until `size` more bytes are within the budget.
+
+        Spares pinned models and those of `spare`, such as open jobs'. Raises ModelError where that is not enough:
+        nothing is removed then.
+        """
+        with self._lock:
+            for digest in to_evict(self._all().values(), size, self._budget, spare, self._folder.last_used):
+                self.remove(digest)
+
+    def remove(self, digest: ModelDigest) -> ModelCard:
+        """Raises ModelError: not here, or it comes with the package."""
+        with self._lock:
+            card = self.held(digest).card
+            if digest == self._embedded_digest:
+                raise ModelError(f"{card.reference} comes with meshinfer: it is on every shelf, and stays")
+            self._folder.remove(digest)
+            del self._all()[digest]
+            self._loaded.pop(digest, None)
+            self._damaged.pop(digest, None)
+            return card
+
+    def pin(self, digest: ModelDigest, pinned: bool = True) -> ModelCard:
+        """A pinned model stays, though it was fetched. Raises ModelError."""
+        with self._lock:
+            held = msgspec.structs.replace(self.held(digest), pinned=pinned)
+            self._folder.write(held)
+            self._all()[digest] = held
+            return held.card
+
+    # ---- the folder, read once ---------------------------------------------------------------------------------------
+
+    def _all(self) -> dict[ModelDigest, Held]:
+        with self._lock:
+            if self._models is None:
+                self._models = {}
+                for digest in self._folder.digests():
+                    try:
+                        held, remark = read(self._folder, digest, self._trust)
+                    except ModelError as e:
+                        remark = str(e)
+                    else:
+                        self._models[held.card.digest] = held
+                    if remark:
+                        self._say(remark)
+                digest_of_ours = self._embedded_digest
+                if self._embedded is not None and digest_of_ours and digest_of_ours not in self._models:
+                    self._models[digest_of_ours] = read_embedded(self._folder, digest_of_ours, self._embedded)
+            return self._models
+
+    @cached_property
+    def _embedded_digest(self) -> ModelDigest | None:
+        return None if self._embedded is None else bundle_of(self._embedded, self._embedded.stem, "").digest
+
+
+def _alike(a: Bundle, b: Bundle) -> bool:
+    """Whatever the two are called."""
+    return (a.file, a.size, a.sidecar, a.chunks) == (b.file, b.size, b.sidecar, b.chunks)
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Never a link: what its owner writes into the file later must not change ours. Raises ModelError."""
+    try:
+        source.open("rb").close()
+    except OSError as e:
+        raise ModelError(f"{source.name}: cannot be read: {e.strerror}") from None
+    try:
+        shutil.copyfile(source, target)
+    except OSError as e:
+        raise unwritten(target, e) from None
