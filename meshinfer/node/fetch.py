@@ -40,7 +40,7 @@ class Fetcher:
         on_change: Callable[[], Awaitable[None]],
         dice: random.Random,
     ) -> None:
-        """`folder`: for what is under way. `reserve`: bytes of disk to keep free. `on_change`: the shelf has changed."""
+        """`folder`: of what is under way. `reserve`: bytes of disk to keep free. `on_change`: the shelf has changed."""
         state = driver.state
         self.counters: Counter[str] = Counter()
         self._means = Means(

@@ -38,16 +38,17 @@ class Chunks:
     def take(self, peer: PeerId) -> int | None:
         """The chunk to ask `peer` for; None: there is none for it now."""
         now = trio.current_time()
-        while self._free:
-            index = self._free.popleft()
-            if index in self._missing:
-                break
-        else:
-            index = self._overdue(peer, now)
-            if index is None:
-                return None
+        index = self._next_free()
+        if index is None and (index := self._overdue(peer, now)) is None:
+            return None
         self._asked.setdefault(index, {})[peer] = now
         return index
+
+    def _next_free(self) -> int | None:
+        while self._free:
+            if (index := self._free.popleft()) in self._missing:
+                return index
+        return None
 
     def _overdue(self, peer: PeerId, now: float) -> int | None:
         for index, asked in self._asked.items():

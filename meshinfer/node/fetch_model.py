@@ -238,8 +238,8 @@ class ModelFetch:
         left = shutil.disk_usage(folder).free - file.lacks()
         if left < reserve:
             raise ModelError(
-                f"no room for a model of {file.bundle.size / 2**20:.1f} MB: {reserve // 2**20} MB of disk are kept free "
-                "(limits.disk_reserve_mb)"
+                f"no room for a model of {file.bundle.size / 2**20:.1f} MB: {reserve // 2**20} MB of disk are kept "
+                "free (limits.disk_reserve_mb)"
             )
         return file.open()
 

@@ -98,7 +98,8 @@ class Node:
         self._began = time.monotonic()
         self._notices = db.notices
         self.driver = Driver(ScheduleState(identity.peer_id, fetches=config.models.fetch and not guest), self._perform)
-        self._use(cards)
+        self._cards = cards
+        self._use(cards, {})
         self.records = Records(
             mesh, config.mesh.name, identity, db, self.driver, blame=mesh.blame, on_identity=self._on_identity
         )
@@ -157,6 +158,7 @@ class Node:
         """Ready when the node answers on its control socket and takes part in the mesh."""
         sock = control.bind(socket_path(self.config.home))
         try:
+            self._use(self._cards, await trio.to_thread.run_sync(self.shelf.refused))
             await self.records.load()
             async with self.mesh.changes() as changes, trio.open_nursery() as nursery:
                 for peer in sorted(self.mesh.peers):
@@ -219,12 +221,12 @@ class Node:
 
     # ---- what calls need ---------------------------------------------------------------------------------------------
 
-    def _use(self, cards: tuple[ModelCard, ...]) -> None:
-        self.driver.feed(ModelsChanged({card.digest: card.classes for card in cards}))
+    def _use(self, cards: tuple[ModelCard, ...], refused: dict[ModelDigest, str]) -> None:
+        self.driver.feed(ModelsChanged({card.digest: card.classes for card in cards}, refused))
 
     async def models_changed(self) -> None:
         cards = await trio.to_thread.run_sync(self.shelf.runnable)
-        self._use(cards)
+        self._use(cards, await trio.to_thread.run_sync(self.shelf.refused))
         self.neighbours.state_again(models=model_refs(cards))
 
     async def resolve(self, spec: JobSpec) -> ModelDigest:
@@ -297,7 +299,13 @@ class Node:
             "notices": [*self._notices, *self.health.notices(), *([self._cloned] if self._cloned else [])],
             "loop_lag_ms": self.health.lag(),
             "first_inference": {job: round(at, 6) for job, at in self.runner.first_inference.items()},
-            "counters": {**counters, **self.hub.counters, **self.rejected, **self.records.rejected, **self.fetcher.counters},
+            "counters": {
+                **counters,
+                **self.hub.counters,
+                **self.rejected,
+                **self.records.rejected,
+                **self.fetcher.counters,
+            },
             "bytes_in": counters.get("bytes_in", 0),
             "bytes_out": counters.get("bytes_out", 0),
         }
