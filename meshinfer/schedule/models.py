@@ -133,7 +133,7 @@ class Models:
 
     def deadlines(self, now: float) -> list[float]:
         """When a job that waits for its model is over."""
-        return [job.expires_at for job in self.lacking.values() if job.is_open(now)] if self._fetches else []
+        return [job.expires_at for job in self.lacking.values() if job.is_open(now)] if self._under_way else []
 
     def why(self, model: ModelDigest, called: Callable[[PeerId], str]) -> str:
         """Why it is not here yet; empty where it is."""

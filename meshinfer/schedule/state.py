@@ -346,7 +346,16 @@ class ScheduleState:
             if job.is_open(now):
                 self._rematch(job, now)
                 if turned and job.has_open:
-                    self._worklist.owe_claim(job, now)
+                    self._turned(job, now)
+
+    def _turned(self, job: JobState, now: float) -> None:
+        """Its model has come or gone, which others hear at once. Until now they took all that lies here too, and some
+        may be at it: like one that joins late we wait for their claims.
+        """
+        self._worklist.owe_claim(job, now)
+        job.claim_due = now
+        if not job.lacks_model:
+            job.heard, job.late = now, job.late or reports.has_copies_elsewhere(job, self.me)
 
     def _fetch_moved(self, news: st.FetchMoved, now: float) -> None:
         """Others hear of it now and then. What is refused we have no part in."""

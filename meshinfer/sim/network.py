@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from meshinfer.model.ids import PeerId
+from meshinfer.model.ids import ModelDigest, PeerId
 from meshinfer.sim.agenda import Agenda, Process
 from meshinfer.sim.chance import Rng
 from meshinfer.sim.scenario import Link
@@ -24,6 +24,7 @@ class Endpoint(Protocol):
 
     index: int
     process: Process
+    models: dict[ModelDigest, tuple[str, ...]]
 
     @property
     def id(self) -> PeerId: ...
