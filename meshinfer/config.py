@@ -85,6 +85,8 @@ class Models(Struct, frozen=True, forbid_unknown_fields=True):
     """Whether a model that a job names and that lies at another peer is fetched from there."""
     budget_mb: Annotated[int, Meta(ge=1, le=10_000_000)] = 4096
     """Disk for fetched models: the least recently used go first. What was added here by hand stays."""
+    url: Annotated[str, Meta(max_length=512)] = ""
+    """A mirror of the well-known models; empty: where they were published."""
 
 
 class Config(Struct, frozen=True, forbid_unknown_fields=True):

@@ -17,6 +17,7 @@ from meshinfer.detect.onnx import DTYPES, Input, Session
 from meshinfer.detect.preprocess import PADDING, Canvas, Image, Recipe
 from meshinfer.detect.sidecar import read_sidecar, sidecar_bytes
 from meshinfer.detect.suppress import best_first, suppress
+from meshinfer.detect.wellknown import licence_of
 from meshinfer.errors import ModelError
 from meshinfer.model.bundle import MAX_MODEL_BYTES, model_digest
 from meshinfer.model.detection import MAX_DETECTIONS, Detection
@@ -101,7 +102,7 @@ def load_detector(path: Path, *, name: str | None = None, version: str = "") -> 
 
 def _load(path: Path, name: str, version: str) -> Detector:
     data = _read(path)
-    sidecar = read_sidecar(path)
+    sidecar, sha256 = read_sidecar(path), ModelDigest(hashlib.sha256(data).hexdigest())
     session = Session(data)
     source = _image_input(session)
     width, height, size_notices = _input_size(source, session.metadata)
@@ -120,13 +121,13 @@ def _load(path: Path, name: str, version: str) -> Detector:
     card = ModelCard(
         name=name,
         version=version,
-        digest=model_digest(ModelDigest(hashlib.sha256(data).hexdigest()), sidecar_bytes(path)),
+        digest=model_digest(sha256, sidecar_bytes(path)),
         layout=layout.name,
         width=width,
         height=height,
         classes=classes,
         bytes=len(data),
-        licence=sidecar.licence or clean(session.metadata.get("license", "")),
+        licence=sidecar.licence or clean(session.metadata.get("license", "")) or licence_of(sha256),
         notices=size_notices + notices,
     )
     return Detector(card, session, layout, layout.recipe.overridden(sidecar))

@@ -86,6 +86,8 @@ class _Peer:
         try:
             head = await trio.to_thread.run_sync(log.head)
             cards = await trio.to_thread.run_sync(shelf.runnable)
+            for why in (await trio.to_thread.run_sync(shelf.refused)).values():
+                self.say(why)
             await trio.to_thread.run_sync(providers)  # imports the runtime, which takes a moment
             async with open_mesh(
                 self.identity,

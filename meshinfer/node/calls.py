@@ -6,13 +6,12 @@ import re
 import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import trio
 
-from meshinfer.errors import ConfigError, MeshError, ModelError, ProtocolError, StoreError
+from meshinfer.errors import ConfigError, MeshError, ProtocolError, StoreError
 from meshinfer.model.detection import Cursor
 from meshinfer.model.facts import Cancel, ModelRef
 from meshinfer.model.ids import JobId, ModelDigest, PeerId
@@ -21,6 +20,7 @@ from meshinfer.model.jobfile import read_spec
 from meshinfer.node.closing import closing
 from meshinfer.node.follow import Follower
 from meshinfer.node.merge import merged
+from meshinfer.node.model_calls import ModelCalls
 from meshinfer.node.subscription import Filter, Subscription
 from meshinfer.node.views import View, event_view, job_view, missing_view, peers_view, story_view, verdict_view
 from meshinfer.schedule.log import MAX_LISTED
@@ -60,8 +60,7 @@ class Calls:
             "subscribe": self.subscribe,
             "results": self.results,
             "forget": self.forget,
-            "models": self.models,
-            "model_add": self.model_add,
+            **ModelCalls(self._node).table(),
             "doctor": self.doctor,
             "shutdown": self.shutdown,
         }
@@ -255,22 +254,6 @@ class Calls:
         if matches:
             raise ConfigError(f"{text!r} names {len(matches)} peers: give an id, see `meshinfer peers`")
         raise ConfigError(f"no peer {text!r} is known here; `meshinfer peers` lists those that are")
-
-    # ---- models ------------------------------------------------------------------------------------------------------
-
-    async def models(self, args: Args) -> Answers:
-        cards = await trio.to_thread.run_sync(self._node.shelf.list)
-        yield {"end": {"models": [msgspec.to_builtins(card) for card in cards]}}
-
-    async def model_add(self, args: Args) -> Answers:
-        file = Path(str(args.get("file", "")))
-        if not await trio.Path(file).is_file():
-            raise ModelError(f"{file}: no such file; give the path of an .onnx file")
-        card = await trio.to_thread.run_sync(
-            lambda: self._node.shelf.add(file, args.get("name") or None, args.get("version") or None)
-        )
-        await self._node.models_changed()
-        yield {"end": {"model": msgspec.to_builtins(card)}}
 
 
 def _models(state: ScheduleState, peer: PeerId) -> tuple[ModelRef, ...]:

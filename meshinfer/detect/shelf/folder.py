@@ -15,8 +15,9 @@ import os
 import re
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -33,6 +34,10 @@ from meshinfer.wire.bundles import MAX_BUNDLE, unseal_bundle
 
 MAX_SEALS = 8
 """Signers kept of one model."""
+
+STAGE = ".new-"
+STALE = 86400.0
+"""Seconds after which nobody tries a model any more."""
 
 Origin = Literal["embedded", "added", "fetched"]
 
@@ -90,23 +95,40 @@ class Folder:
 
     def seals(self, digest: ModelDigest) -> tuple[Vouched, ...]:
         """Those that are genuine and speak of this model."""
+        read = map(_unsealed, self._sealed(digest) or ())
+        return tuple(v for v in read if v is not None and v.bundle.digest == digest)
+
+    def unsound(self, digest: ModelDigest) -> int:
+        """How many of its seals are not; a file of seals that cannot be read counts as one."""
+        sealed = self._sealed(digest)
+        return 1 if sealed is None else len(sealed) - len(self.seals(digest))
+
+    def _sealed(self, digest: ModelDigest) -> tuple[bytes, ...] | None:
         try:
             with self.seals_path(digest).open("rb") as file:
-                sealed = _read_seals(file.read(MAX_SEALS * (MAX_BUNDLE + 8)))
-        except (OSError, msgspec.MsgspecError):
+                return _read_seals(file.read(MAX_SEALS * (MAX_BUNDLE + 8)))
+        except FileNotFoundError:
             return ()
-        return tuple(v for v in map(_unsealed, sealed) if v is not None and v.bundle.digest == digest)
+        except (OSError, msgspec.MsgspecError):
+            return None
 
     @contextmanager
     def staging(self) -> Iterator[Path]:
         """A folder beside the models, on the same disk, for a model that is being tried. Raises ModelError."""
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            stage = tempfile.TemporaryDirectory(dir=self.path, prefix=".new-", ignore_cleanup_errors=True)
+            stage = tempfile.TemporaryDirectory(dir=self.path, prefix=STAGE, ignore_cleanup_errors=True)
         except OSError as e:
             raise ModelError(f"{self.path}: cannot be written: {e.strerror}") from None
         with stage as folder:
             yield Path(folder)
+
+    def sweep(self) -> None:
+        """Remove what was being tried when a process was killed: anything younger may still be."""
+        for stage in self.path.glob(f"{STAGE}*"):
+            with suppress(OSError):  # it stays until the next start
+                if time.time() - stage.stat().st_mtime > STALE:
+                    shutil.rmtree(stage)
 
     def install(self, staged: Path, held: Held) -> None:
         """A tried model and the sidecar beside it become part of the shelf. Raises ModelError."""

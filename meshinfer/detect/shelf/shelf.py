@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable
@@ -17,7 +16,8 @@ from meshinfer.detect.card import ModelCard
 from meshinfer.detect.detector import Detector, load_detector
 from meshinfer.detect.shelf import names
 from meshinfer.detect.shelf.bundling import bundle_of
-from meshinfer.detect.shelf.folder import Folder, Held, put, unwritten
+from meshinfer.detect.shelf.folder import Folder, Held, Origin
+from meshinfer.detect.shelf.intake import Intake, Tried, alike
 from meshinfer.detect.shelf.reading import read, read_embedded
 from meshinfer.detect.shelf.room import to_evict
 from meshinfer.detect.shelf.trust import Trust
@@ -62,6 +62,7 @@ class Shelf:
         self._folder = Folder(folder)
         self._trust = Trust(signer, sign, signers)
         self._budget, self._trial, self._say = budget, trial, say
+        self._intake = Intake(self._folder, trial)
         self._embedded = embedded if embedded is not None and embedded.is_file() else None
         self._models: dict[ModelDigest, Held] | None = None
         self._damaged: dict[ModelDigest, str] = {}
@@ -85,7 +86,7 @@ class Shelf:
     def refused(self) -> dict[ModelDigest, str]:
         """What lies here and may not run: why, and what would change it."""
         with self._lock:
-            return {digest: why for digest, held in self._all().items() if (why := self._why_not(held))}
+            return {digest: why for digest, held in self._all().items() if (why := self._why_refused(held))}
 
     def find(self, reference: str) -> ModelCard:
         """The model called `name`, `name@version`, `sha256:hex` or at least 8 hex digits. Raises ModelError."""
@@ -118,14 +119,22 @@ class Shelf:
             return held.vouched
         return (self._trust.seal(bundle_of(self.path(digest), held.card.name, held.card.version)),)
 
+    @property
+    def me(self) -> PeerId:
+        """Who signs what is added here."""
+        return self._trust.me
+
     def trusts(self, signer: PeerId) -> bool:
         return signer in self._trust
 
-    def _why_not(self, held: Held) -> str:
-        digest = held.card.digest
-        if digest in self._damaged or digest == self._embedded_digest:
-            return self._damaged.get(digest, "")
+    def why_untrusted(self, held: Held) -> str:
+        """Why none of its seals counts here, and what would change it; "" where one does."""
+        if held.card.digest == self._embedded_digest:
+            return ""
         return self._trust.why_refused(held.card.reference, [v.signer for v in held.vouched])
+
+    def _why_refused(self, held: Held) -> str:
+        return self.why_untrusted(held) or self._damaged.get(held.card.digest, "")
 
     # ---- what comes --------------------------------------------------------------------------------------------------
 
@@ -140,19 +149,15 @@ class Shelf:
         name, version = file.stem.lower() if name is None else name, version or ""
         names.check_name(name, version)
         settings = read_bounded(sidecar or sidecar_path(file), may_miss=sidecar is None)
-        with self._folder.staging() as stage:
-            staged = stage / file.name
-            _copy(file, staged)
-            detector, bundle = self._tried(staged, name, version, settings)
-            with self._lock:
-                owned = [h.card for h in self._all().values() if h.origin != "fetched"]
-                for other in owned:
-                    if other.reference == bundle.reference and other.digest != bundle.digest:
-                        raise ModelError(
-                            f"{other.reference} is another model here (sha256:{other.digest[:12]}): "
-                            "give --name or --version"
-                        )
-                return self._install(staged, Held(detector.card, (self._trust.seal(bundle),)), detector)
+        with self._intake.copied(file, name, version, settings) as tried, self._lock:
+            owned = [h.card for h in self._all().values() if h.origin != "fetched"]
+            for other in owned:
+                if other.reference == tried.bundle.reference and other.digest != tried.bundle.digest:
+                    raise ModelError(
+                        f"{other.reference} is another model here (sha256:{other.digest[:12]}): "
+                        "give --name or --version"
+                    )
+            return self._install(tried, (self._trust.seal(tried.bundle),), "added")
 
     def take_in(self, file: Path, vouched: tuple[Vouched, ...]) -> ModelCard:
         """A model fetched from others becomes part of the shelf; `file` is moved. All `vouched` are genuine.
@@ -164,49 +169,27 @@ class Shelf:
         if not good:
             reference = vouched[0].bundle.reference if vouched else file.name
             raise ModelError(self._trust.why_refused(reference, [v.signer for v in vouched]))
-        claimed = good[0].bundle
-        with self._folder.staging() as stage:
-            staged = stage / f"{claimed.name}.onnx"
-            put(file, staged)
-            detector, actual = self._tried(staged, claimed.name, claimed.version, claimed.sidecar, claimed)
-            same = tuple(v for v in vouched if _alike(v.bundle, actual))
-            card = self._install(staged, Held(detector.card, same, "fetched"), detector)
+        with self._intake.claimed(file, good[0].bundle) as tried:
+            card = self._install(tried, tuple(v for v in vouched if alike(v.bundle, tried.bundle)), "fetched")
         with suppress(OSError):
             file.unlink()
         return card
 
-    def _tried(
-        self, staged: Path, name: str, version: str, sidecar: bytes, claimed: Bundle | None = None
-    ) -> tuple[Detector, Bundle]:
-        """`staged`, alone in its folder, gets its sidecar, is looked at, tried, and loaded: in this order."""
-        if sidecar:
-            try:
-                sidecar_path(staged).write_bytes(sidecar)
-            except OSError as e:
-                raise unwritten(staged, e) from None
-        bundle = bundle_of(staged, name, version)
-        if claimed is not None and not _alike(bundle, claimed):
-            raise ModelError(f"{claimed.reference}: its bytes are not those that its signer vouched for")
-        self._trial(staged)
-        detector = load_detector(staged, name=name, version=version)
-        assert detector.card.digest == bundle.digest
-        return detector, bundle
-
-    def _install(self, staged: Path, held: Held, detector: Detector) -> ModelCard:
+    def _install(self, tried: Tried, seals: tuple[Vouched, ...], origin: Origin) -> ModelCard:
         """Raises ModelError. One that is there keeps its other signers, and stays the owner's if it was."""
-        digest = held.card.digest
+        card, digest, pinned = tried.detector.card, tried.bundle.digest, False
         with self._lock:
             if known := self._all().get(digest):
-                seals = (*known.vouched, *held.vouched)
-                first = known if held.origin == "fetched" != known.origin else held
-                held = Held(first.card, seals, first.origin, known.pinned)
-            held = msgspec.structs.replace(held, vouched=self._trust.best(held.vouched))
-            self._folder.install(staged, held)
+                seals, pinned = (*known.vouched, *seals), known.pinned
+                if origin == "fetched":
+                    card, origin = known.card, known.origin
+            held = Held(card, self._trust.best(seals), origin, pinned)
+            self._folder.install(tried.staged, held)
             self._all()[digest] = held
             self._damaged.pop(digest, None)
-            self._loaded[digest] = detector
+            self._loaded[digest] = tried.detector
             self.used(digest)
-            return held.card
+            return card
 
     # ---- what runs ---------------------------------------------------------------------------------------------------
 
@@ -215,19 +198,26 @@ class Shelf:
 
         Raises ModelError: not here, nobody trusted vouches for it, damaged.
         """
+        if (ready := self._ready(digest)) is not None:
+            return ready
         with self._loading:
-            held = self.held(digest)
-            if why := self._why_not(held):
+            if (ready := self._ready(digest)) is not None:
+                return ready
+            self.check_bytes(digest)
+            card = self.held(digest).card
+            detector = load_detector(self.path(digest), name=card.name, version=card.version)
+            with self._lock:
+                if digest in self._all():  # else it was removed meanwhile
+                    self._loaded[digest] = detector
+            return detector
+
+    def _ready(self, digest: ModelDigest) -> Detector | None:
+        """It, if it is loaded. Raises ModelError where it may not be."""
+        with self._lock:
+            if why := self._why_refused(self.held(digest)):
                 raise ModelError(why)
             self.used(digest)
-            if digest not in self._loaded:
-                self.check_bytes(digest)
-                detector = load_detector(self.path(digest), name=held.card.name, version=held.card.version)
-                with self._lock:
-                    if digest not in self._all():  # removed meanwhile
-                        return detector
-                    self._loaded[digest] = detector
-            return self._loaded[digest]
+            return self._loaded.get(digest)
 
     def check_bytes(self, digest: ModelDigest) -> Bundle:
         """What lies there. Raises ModelError, and refuses the model from now on, where it is not what it was."""
@@ -241,8 +231,23 @@ class Shelf:
             if not why:
                 self._damaged.pop(digest, None)
                 return bundle
-            self._damaged[digest] = why = f"{why}; `meshinfer models rm {card.reference}`, and add or fetch it again"
+            why += f"; `meshinfer models rm {card.reference}`, and add or fetch it again"
+            if digest not in self._damaged:
+                self._say(why)
+            self._damaged[digest] = why
         raise ModelError(why)
+
+    def try_out(self, digest: ModelDigest) -> None:
+        """Load it apart from what runs, as if it came just now. Raises ModelError."""
+        held, path = self.held(digest), self.path(digest)
+        if why := self._why_refused(held):
+            raise ModelError(why)
+        self._trial(path)
+        load_detector(path, name=held.card.name, version=held.card.version)
+
+    def unsound_seals(self, digest: ModelDigest) -> int:
+        """How many seals lie with it that are damaged, forged, or another model's."""
+        return self._folder.unsound(digest)
 
     # ---- what goes ---------------------------------------------------------------------------------------------------
 
@@ -287,38 +292,25 @@ class Shelf:
     def _all(self) -> dict[ModelDigest, Held]:
         with self._lock:
             if self._models is None:
-                self._models = {}
-                for digest in self._folder.digests():
-                    try:
-                        held, remark = read(self._folder, digest, self._trust)
-                    except ModelError as e:
-                        remark = str(e)
-                    else:
-                        self._models[held.card.digest] = held
-                    if remark:
-                        self._say(remark)
-                digest_of_ours = self._embedded_digest
-                if self._embedded is not None and digest_of_ours and digest_of_ours not in self._models:
-                    self._models[digest_of_ours] = read_embedded(self._folder, digest_of_ours, self._embedded)
+                self._models = self._read()
             return self._models
+
+    def _read(self) -> dict[ModelDigest, Held]:
+        self._folder.sweep()
+        models: dict[ModelDigest, Held] = {}
+        for digest in self._folder.digests():
+            try:
+                held, remark = read(self._folder, digest, self._trust)
+                models[held.card.digest] = held
+            except ModelError as e:
+                remark = str(e)
+            if remark:
+                self._say(remark)
+        ours = self._embedded_digest
+        if self._embedded is not None and ours is not None and ours not in models:
+            models[ours] = read_embedded(self._folder, ours, self._embedded)
+        return models
 
     @cached_property
     def _embedded_digest(self) -> ModelDigest | None:
         return None if self._embedded is None else bundle_of(self._embedded, self._embedded.stem, "").digest
-
-
-def _alike(a: Bundle, b: Bundle) -> bool:
-    """Whatever the two are called."""
-    return (a.file, a.size, a.sidecar, a.chunks) == (b.file, b.size, b.sidecar, b.chunks)
-
-
-def _copy(source: Path, target: Path) -> None:
-    """Never a link: what its owner writes into the file later must not change ours. Raises ModelError."""
-    try:
-        source.open("rb").close()
-    except OSError as e:
-        raise ModelError(f"{source.name}: cannot be read: {e.strerror}") from None
-    try:
-        shutil.copyfile(source, target)
-    except OSError as e:
-        raise unwritten(target, e) from None
