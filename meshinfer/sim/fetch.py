@@ -4,7 +4,7 @@ hears of them is not.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from meshinfer.model.ids import ModelDigest, PeerId
@@ -21,13 +21,21 @@ REFUSED = 0.1
 """Share of tries that find only seals of strangers, until the next."""
 
 
-class Shell(Protocol):
+class Holder(Protocol):
+    @property
+    def id(self) -> PeerId: ...
+
+    @property
+    def models(self) -> dict[ModelDigest, tuple[str, ...]]: ...
+
+
+class Shell(Holder, Protocol):
     """What a fetch needs of its peer."""
 
-    def sources(self, model: ModelDigest) -> list[PeerId]:
-        """Who is connected and has it."""
+    @property
+    def neighbours(self) -> set[int]: ...
 
-    def take_in(self, model: ModelDigest) -> None: ...
+    def set_models(self, models: dict[ModelDigest, tuple[str, ...]]) -> None: ...
 
     def later(self, delay: float, label: str, do: Callable[[], None]) -> None: ...
 
@@ -35,11 +43,13 @@ class Shell(Protocol):
 
 
 class Fetching:
-    def __init__(self, shell: Shell, rng: Rng) -> None:
-        self._shell, self._rng = shell, rng
+    def __init__(self, shell: Shell, ends: Sequence[Holder], rng: Rng) -> None:
+        """`ends`: all peers, by their numbers."""
+        self._shell, self._ends, self._rng = shell, ends, rng
         self._wanted: dict[ModelDigest, int] = {}
         """What is on its way: a number that tells one try from the next."""
         self._tries = 0
+        self.arrived = 0
 
     def perform(self, effect: Fetch | Forgo) -> None:
         match effect:
@@ -54,16 +64,23 @@ class Fetching:
         number = self._wanted[model]
         self._shell.later(delay, "fetch", lambda: do(model) if self._wanted.get(model) == number else None)
 
+    def _holders(self, model: ModelDigest) -> list[Holder]:
+        """Who is connected and has it."""
+        return [end for n in sorted(self._shell.neighbours) if model in (end := self._ends[n]).models]
+
     def _look(self, model: ModelDigest) -> None:
-        sources, refused = self._shell.sources(model), self._rng.random() < REFUSED
-        self._later(self._rng.uniform(*LASTS) if sources and not refused else AGAIN, model, self._arrive)
-        if sources:
-            news = FetchMoved(model, 0, 2, trouble="strangers' seals", refused=True) if refused else None
-            self._shell.feed(news or FetchMoved(model, self._rng.randint(0, 1), 2, tuple(sources)))
+        holders, refused = self._holders(model), self._rng.random() < REFUSED
+        self._later(self._rng.uniform(*LASTS) if holders and not refused else AGAIN, model, self._arrive)
+        if holders and refused:
+            self._shell.feed(FetchMoved(model, 0, 2, trouble="strangers' seals", refused=True))
+        elif holders:
+            self._shell.feed(FetchMoved(model, self._rng.randint(0, 1), 2, tuple(end.id for end in holders)))
 
     def _arrive(self, model: ModelDigest) -> None:
         """Unless whoever sent it has gone meanwhile."""
-        if self._shell.sources(model) and self._rng.random() >= REFUSED:
-            self._shell.take_in(model)
+        holders = self._holders(model)
+        if holders and self._rng.random() >= REFUSED:
+            self.arrived += 1
+            self._shell.set_models({**self._shell.models, model: holders[0].models[model]})
         else:
             self._later(AGAIN, model, self._look)

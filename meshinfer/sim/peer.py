@@ -138,7 +138,7 @@ class Peer:
         self.syncs = Syncs(self, self.books, self.index, rng)
         self.push = Push(self, self.books, self.syncs, rng)
         self.handover = Handover(self, self.index)
-        self.fetching = Fetching(self, rng)
+        self.fetching = Fetching(self, self.around.network.ends, rng)
         self.working: dict[TaskId, int] = {}
         """Runs of this life, by task: a number that tells one from the next."""
         self._runs = 0
@@ -384,14 +384,6 @@ class Peer:
         self.models = models
         if self.process.alive:
             self.later(0.0, "models", lambda: self.feed(st.ModelsChanged(self.models)))
-
-    def sources(self, model: ModelDigest) -> list[PeerId]:
-        ends = self.around.network.ends
-        return [ends[other].id for other in sorted(self.neighbours) if model in ends[other].models]
-
-    def take_in(self, model: ModelDigest) -> None:
-        self.around.chronicle.note(self.process.name, "has fetched the model")
-        self.set_models({**self.models, model: CLASSES})
 
 
 def _file_gone(task: TaskId, row: Row, seconds: float) -> Outcome:

@@ -42,6 +42,9 @@ MESSAGES: dict[str, tuple[type, ...]] = {
     "read_give_work": (messages.GiveWork,),
     "read_checkup": (messages.Checkup,),
     "read_health": (messages.Health,),
+    "read_want_model": (messages.WantModel,),
+    "read_model_answer": (messages.ModelSeal, messages.NoModel),
+    "read_want_chunk": (messages.WantChunk,),
     "read_part": (messages.Part,),
     "read_parted": (messages.Parted,),
 }
