@@ -166,8 +166,12 @@ class JobState:
 
     def defers(self, peer: PeerId) -> bool:
         """Whether it says that it starts nothing now."""
+        return self.deferral(peer) != ""
+
+    def deferral(self, peer: PeerId) -> str:
+        """Why it says that it starts nothing."""
         claim = self.claims.get(peer)
-        return claim is not None and claim.deferred != ""
+        return "" if claim is None else claim.deferred
 
     def claimed(self, task: TaskId, me: PeerId) -> list[tuple[int, PeerId]]:
         """Who else says that they are working on it: (epoch, peer)."""

@@ -138,7 +138,7 @@ def _pending(state: ScheduleState, job: JobState, task: TaskId, now: float, befo
 
 
 def _excuse(state: ScheduleState, job: JobState, peer: PeerId) -> str:
-    return state.excuse(job) if peer == state.me else job.claims[peer].deferred
+    return state.excuse(job) if peer == state.me else job.deferral(peer)
 
 
 def _failures(state: ScheduleState, job: JobState, task: TaskId) -> str:
