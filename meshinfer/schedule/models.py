@@ -128,8 +128,8 @@ class Models:
                 out.append(Fetch(model))
 
     def in_use(self, now: float) -> set[ModelDigest]:
-        """Models of the jobs that are open: no room is made at their cost."""
-        return {job.info.order.model for job in self._jobs.values() if job.is_open(now)}
+        """Models that open jobs have work for here: no room is made at their cost."""
+        return {job.info.order.model for job in self._jobs.values() if job.is_open(now) and job.has_open}
 
     def deadlines(self, now: float) -> list[float]:
         """When a job that waits for its model is over."""

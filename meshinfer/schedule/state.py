@@ -12,15 +12,15 @@ leave it (over).
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable
 
 from meshinfer.model.catalog import SourceSummary
 from meshinfer.model.facts import Cancel, Claim, Fact, Manifest, Outcomes, PeerFact
-from meshinfer.model.ids import ContentId, JobId, ModelDigest, PeerId, TaskId, unit_of
+from meshinfer.model.ids import ContentId, JobId, PeerId, TaskId, unit_of
 from meshinfer.model.job import JobInfo, JobOrder, read_order
 from meshinfer.schedule import reports
 from meshinfer.schedule import stimuli as st
-from meshinfer.schedule.choice import MEETING, PROMPT, View, wins
+from meshinfer.schedule.choice import CATCH_UP, MEETING, PROMPT, View, wins
 from meshinfer.schedule.early import Early, OfJob
 from meshinfer.schedule.holdings import Holdings
 from meshinfer.schedule.job import JobState
@@ -98,8 +98,8 @@ class ScheduleState:
                 self.presence.down(peer, now)
             case st.CatalogChanged():
                 self._catalog(stimulus, now)
-            case st.ModelsChanged(classes, refused):
-                self._models(classes, refused, now)
+            case st.ModelsChanged():
+                self._models(stimulus, now)
             case st.FetchMoved():
                 self._fetch_moved(stimulus, now)
             case st.TaskProgressed(task, analysed, detections):
@@ -277,7 +277,10 @@ class ScheduleState:
         job = self.jobs[order.id] = JobState(read_order(order, origin), born, now, late)
         self.models.mind(job)
         if job.work:
-            self._alike.setdefault(job.work, []).append(job)
+            alike = self._alike.setdefault(job.work, [])
+            # Who is at its tasks for another job is not known here yet either.
+            job.late = late or any(other.late and now < other.heard + CATCH_UP for other in alike)
+            alike.append(job)
         if order.id in self.cancels:
             self._cancel(job, now, out)
         for peer, fact, at in self._early.take(order.id):
@@ -337,10 +340,8 @@ class ScheduleState:
 
     # ---- models ------------------------------------------------------------------------------------------------------
 
-    def _models(
-        self, classes: Mapping[ModelDigest, tuple[str, ...]], refused: Mapping[ModelDigest, str], now: float
-    ) -> None:
-        self.models.changed(classes, refused)
+    def _models(self, change: st.ModelsChanged, now: float) -> None:
+        self.models.changed(change.classes, change.refused)
         for job in self.jobs.values():
             turned = self.models.mind(job)
             if job.is_open(now):
