@@ -5,24 +5,28 @@ from __future__ import annotations
 import random
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import trio
 
+from meshinfer.errors import ModelError
 from meshinfer.mesh.api import Mesh
 from meshinfer.model.ids import ModelDigest
 from meshinfer.node.driver import Driver
 from meshinfer.node.fetch_model import Means, ModelFetch, Shelf
 from meshinfer.node.fetch_talk import ModelServer
-from meshinfer.schedule.stimuli import Fetch, Forgo
+from meshinfer.schedule.stimuli import Fetch, FetchMoved, Forgo
 
 MAX_STREAMS = 8
 """Peers that models come from at once, of all models: with the chunks under way on each, 10 MB of memory."""
 
 THREADS = 3
 """That check and write what comes."""
+
+BY_HAND_EVERY = 0.2
+"""Seconds between two words on what somebody waits for."""
 
 KEPT = 86_400.0
 """Seconds that the beginning of a model which nobody waits for is kept."""
@@ -60,6 +64,7 @@ class Fetcher:
             dice=dice,
         )
         self._wanted: dict[ModelDigest, None] = {}
+        self._by_hand: Counter[ModelDigest] = Counter()
         self._under_way: dict[ModelDigest, ModelFetch] = {}
         self._scopes: dict[ModelDigest, trio.CancelScope] = {}
         self._nursery: trio.Nursery | None = None
@@ -72,8 +77,28 @@ class Fetcher:
                 self._begin(model)
             case Forgo(model):
                 self._wanted.pop(model, None)
-                if model in self._scopes:
-                    self._scopes[model].cancel()
+                self._let_go(model)
+
+    async def bring(self, model: ModelDigest) -> AsyncGenerator[FetchMoved, None]:
+        """Because somebody asks for it; ends when it is here. Raises ModelError where it is refused."""
+        self._by_hand[model] += 1
+        try:
+            self._begin(model)
+            while (fetch := self._under_way.get(model)) is not None or model in self._scopes:
+                if fetch is not None:
+                    if fetch.news.refused:
+                        raise ModelError(fetch.news.trouble)
+                    yield fetch.news
+                await trio.sleep(BY_HAND_EVERY)
+        finally:
+            self._by_hand[model] -= 1
+            if not self._by_hand[model]:
+                del self._by_hand[model]
+            self._let_go(model)
+
+    def _let_go(self, model: ModelDigest) -> None:
+        if model in self._scopes and model not in self._wanted and not self._by_hand[model]:
+            self._scopes[model].cancel()
 
     async def serve(self) -> None:
         await trio.to_thread.run_sync(self._tidy)
@@ -100,7 +125,7 @@ class Fetcher:
         if arrived:
             self.counters["models_fetched"] += 1
             await self._means.on_change()
-        elif model in self._wanted:
+        elif model in self._wanted or self._by_hand[model]:
             self._begin(model)
 
     def _tidy(self) -> None:
@@ -111,14 +136,14 @@ class Fetcher:
 
     def status(self) -> list[dict[str, Any]]:
         """What is under way, in plain values."""
-        called = self._means.called
-        return [
-            {
-                "model": model,
-                "bytes": fetch.news.got,
-                "size": fetch.news.size,
-                "from": [called(peer) for peer in fetch.news.sources],
-                "trouble": fetch.news.trouble,
-            }
-            for model, fetch in sorted(self._under_way.items())
-        ]
+        return [self.view(fetch.news) for _, fetch in sorted(self._under_way.items())]
+
+    def view(self, news: FetchMoved) -> dict[str, Any]:
+        sources = [self._means.called(peer) for peer in news.sources]
+        return {
+            "model": news.model,
+            "bytes": news.got,
+            "size": news.size,
+            "from": sources,
+            "trouble": news.trouble,
+        }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import threading
 from pathlib import Path
 
 from meshinfer.errors import ProtocolError
@@ -21,6 +22,8 @@ class PartFile:
         self.bundle = bundle
         self.path = folder / f"{bundle.digest}.part"
         self._fd = -1
+        self._lock = threading.Lock()
+        """What comes late must not be written once the file is closed: its number may be another file's by then."""
 
     def lacks(self) -> int:
         """Bytes of disk that it has not taken yet."""
@@ -39,13 +42,14 @@ class PartFile:
         return {n for n in chunks if n * CHUNK >= there or not self._is_good(n, os.pread(self._fd, CHUNK, n * CHUNK))}
 
     def put(self, index: int, data: bytes) -> None:
-        """Raises ProtocolError for anything but that chunk: nothing is written then."""
+        """Raises ProtocolError for anything but that chunk: nothing is written then, or once it is closed."""
         if not self._is_good(index, data):
             raise ProtocolError(f"chunk {index} of a model is not what its signer vouched for")
         view = memoryview(data)
-        while view:
-            written = os.pwrite(self._fd, view, index * CHUNK + len(data) - len(view))
-            view = view[written:]
+        with self._lock:
+            while view and self._fd >= 0:
+                written = os.pwrite(self._fd, view, index * CHUNK + len(data) - len(view))
+                view = view[written:]
 
     def finish(self) -> None:
         """On the disk for good when this returns, and closed."""
@@ -53,9 +57,10 @@ class PartFile:
         self.close()
 
     def close(self) -> None:
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
+        with self._lock:
+            if self._fd >= 0:
+                os.close(self._fd)
+                self._fd = -1
 
     def _is_good(self, index: int, data: bytes) -> bool:
         return hashlib.sha256(data).digest() == self.bundle.chunks[index]

@@ -239,6 +239,14 @@ class Node:
             raise ConfigError(f"$.detect.classes: {no_such_class(card.name, unknown[0], card.classes)}")
         return card.digest
 
+    async def digest_of(self, reference: str) -> ModelDigest:
+        """Of a model here, that may run, or else at another peer. Raises ModelError."""
+        try:
+            digest = (await trio.to_thread.run_sync(self.shelf.find, reference)).digest
+        except ModelError as e:
+            return self._held_elsewhere(reference, e)
+        return digest
+
     def _held_elsewhere(self, reference: str, not_here: ModelError) -> ModelDigest:
         name, _, version = reference.partition("@")
         digits = reference.removeprefix("sha256:")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import aclosing
+
 import pytest
 import trio
 
@@ -217,6 +219,26 @@ async def test_a_cancelled_job_stops_the_fetch_and_a_new_one_goes_on_with_it(fet
     alice.publishes(model, "again")
     await until(lambda: carol.started)
     assert carol.came <= SIZE + AHEAD * CHUNK
+
+
+async def test_it_comes_by_hand_too_and_only_while_somebody_waits(fetching: World) -> None:
+    fetching.network.latency = 0.1
+    alice, _, carol = await three(fetching)
+    model = alice.add()
+    await until(lambda: model in carol.driver.state.models.holders)
+    async with aclosing(carol.fetcher.bring(model)) as moves:
+        async for news in moves:
+            if news.got > SIZE // 3:
+                break
+    await trio.sleep(5)
+    came = carol.came
+    assert not carol.fetcher.status()
+    async with aclosing(carol.fetcher.bring(model)) as moves:
+        async for news in moves:
+            assert not news.trouble
+    assert carol.shelf.holds(model)
+    assert came < SIZE
+    assert carol.came <= SIZE + (AHEAD + WAITING + 1) * CHUNK
 
 
 async def test_nobody_has_it_until_somebody_comes(fetching: World) -> None:

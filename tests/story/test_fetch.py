@@ -37,5 +37,8 @@ def test_a_model_comes_to_the_footage_where_its_signer_is_trusted(assets: Path, 
             view = next(p for p in alice.ask("job", job=job)["peers"] if p["name"] == "carol")
             return view["verdict"] == "declines" and "refused: signed by alice" in view["reason"]
 
+        by_hand = carol.cli("models", "fetch", "fastestdet", check=1)
+        assert "refused: signed by alice" in by_hand.stderr.replace("\n", " ")
+        assert "fastestdet" in bob.cli("models", "fetch", "fastestdet").stdout
         eventually("carol says why she declines", refused)
         assert "add it to [models] signers" in alice.cli("jobs", job, "--explain").stdout.replace("\n", " ")
