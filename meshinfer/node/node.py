@@ -32,6 +32,7 @@ from meshinfer.node.calls import Calls
 from meshinfer.node.checkup import Doctor
 from meshinfer.node.driver import Driver
 from meshinfer.node.events import EventHub
+from meshinfer.node.fetch import Fetcher
 from meshinfer.node.findings import Findings
 from meshinfer.node.handover import Handover
 from meshinfer.node.health import Health
@@ -45,12 +46,15 @@ from meshinfer.node.rollout import Rollout
 from meshinfer.node.runner import Runner
 from meshinfer.node.stock import Stock
 from meshinfer.node.sync import Sync
-from meshinfer.schedule.state import ScheduleState, unknown_classes
+from meshinfer.schedule.models import unknown_classes
+from meshinfer.schedule.state import ScheduleState
 from meshinfer.schedule.stimuli import (
     AskWork,
     Connected,
     Disconnected,
     Effect,
+    Fetch,
+    Forgo,
     Grant,
     Leaving,
     ModelsChanged,
@@ -96,8 +100,9 @@ class Node:
         """What others sent that was no good, by reason."""
         self._began = time.monotonic()
         self._notices = db.notices
-        self.driver = Driver(ScheduleState(identity.peer_id), self._perform)
-        self._use(cards)
+        self.driver = Driver(ScheduleState(identity.peer_id, fetches=config.models.fetch and not guest), self._perform)
+        self._cards = cards
+        self._use(cards, {})
         self.records = Records(
             mesh, config.mesh.name, identity, db, self.driver, blame=mesh.blame, on_identity=self._on_identity
         )
@@ -138,6 +143,15 @@ class Node:
         )
         self.inference = Inference(mesh, shelf.find, self._detector, allowed=config.policy.infer)
         dice = rng or random.Random()  # noqa: S311  picks neighbours
+        self.fetcher = Fetcher(
+            mesh,
+            self.driver,
+            shelf,
+            config.home / "fetching",
+            reserve=limits.disk_reserve_mb * 2**20,
+            on_change=self.models_changed,
+            dice=dice,
+        )
         self.sync = Sync(mesh, self.records, self.rejected, dice)
         me = own_fact(config.peer.name, dict(config.peer.labels), mesh, cards, guest=guest)
         self.neighbours = Neighbours(mesh, self.records, self.driver, db, me, config.mesh.bootstrap, dice)
@@ -149,6 +163,7 @@ class Node:
         """Ready when the node answers on its control socket and takes part in the mesh."""
         sock = control.bind(socket_path(self.config.home))
         try:
+            self._use(self._cards, await trio.to_thread.run_sync(self.shelf.refused))
             await self.records.load()
             async with self.mesh.changes() as changes, trio.open_nursery() as nursery:
                 for peer in sorted(self.mesh.peers):
@@ -159,6 +174,7 @@ class Node:
                     self.records.serve,
                     self.runner.serve,
                     self.handover.serve,
+                    self.fetcher.serve,
                     self.hub.serve,
                     self.sync.serve,
                     self.neighbours.serve,
@@ -206,6 +222,8 @@ class Node:
                 self.runner.perform(effect)
             case AskWork() | Grant():
                 self.handover.perform(effect)
+            case Fetch() | Forgo():
+                self.fetcher.perform(effect)
 
     # ---- what calls need ---------------------------------------------------------------------------------------------
 
@@ -213,13 +231,13 @@ class Node:
         """In a worker thread."""
         return self.shelf.get(digest, isolate or self.config.models.isolate)
 
-    def _use(self, cards: tuple[ModelCard, ...]) -> None:
+    def _use(self, cards: tuple[ModelCard, ...], refused: dict[ModelDigest, str]) -> None:
         series = frozenset(card.digest for card in cards if card.takes_series)
-        self.driver.feed(ModelsChanged({card.digest: card.classes for card in cards}, series))
+        self.driver.feed(ModelsChanged({card.digest: card.classes for card in cards}, refused, series))
 
     async def models_changed(self) -> None:
         cards = await trio.to_thread.run_sync(self.shelf.runnable)
-        self._use(cards)
+        self._use(cards, await trio.to_thread.run_sync(self.shelf.refused))
         self.neighbours.state_again(models=model_refs(cards))
 
     async def resolve(self, spec: JobSpec) -> ModelDigest:
@@ -231,6 +249,14 @@ class Node:
         if unknown := unknown_classes(spec, card.classes):
             raise ConfigError(f"$.detect.classes: {no_such_class(card.name, unknown[0], card.classes)}")
         return card.digest
+
+    async def digest_of(self, reference: str) -> ModelDigest:
+        """Of a model here, that may run, or else at another peer. Raises ModelError."""
+        try:
+            digest = (await trio.to_thread.run_sync(self.shelf.find, reference)).digest
+        except ModelError as e:
+            return self._held_elsewhere(reference, e)
+        return digest
 
     def _held_elsewhere(self, reference: str, not_here: ModelError) -> ModelDigest:
         name, _, version = reference.partition("@")
@@ -287,11 +313,18 @@ class Node:
             "unreached": unreached,
             "running": len(state.running),
             "queued": sum(len(job.ready) for job in state.jobs.values()),
+            "fetching": self.fetcher.status(),
             "events": self.hub.own_head,
             "notices": [*self._notices, *self.health.notices(), *([self._cloned] if self._cloned else [])],
             "loop_lag_ms": self.health.lag(),
             "first_inference": {job: round(at, 6) for job, at in self.runner.first_inference.items()},
-            "counters": {**counters, **self.hub.counters, **self.rejected, **self.records.rejected},
+            "counters": {
+                **counters,
+                **self.hub.counters,
+                **self.rejected,
+                **self.records.rejected,
+                **self.fetcher.counters,
+            },
             "bytes_in": counters.get("bytes_in", 0),
             "bytes_out": counters.get("bytes_out", 0),
         }

@@ -122,7 +122,7 @@ class Runner:
         if job is None:
             return  # forgotten meanwhile
         info = job.info
-        model = info.order.model if failed else self._driver.state.model_here(info)
+        model = info.order.model if failed else self._driver.state.models.runs(info)
         try:
             ended = await trio.to_thread.run_sync(self._begin, start, info, model, failed)
         except StoreError as e:

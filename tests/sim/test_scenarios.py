@@ -75,6 +75,17 @@ def test_footage_and_models_that_come_and_go() -> None:
     assert sum(r.tasks for r in runs) > 100
 
 
+def test_half_of_the_peers_fetch_the_model() -> None:
+    for name in ("calm", "mixed"):
+        fetched = tasks = 0
+        for seed in range(3):
+            world = World(replace(SHIPPED[name], lacking=0.5), seed, random.Random(seed))
+            tasks += world.run().tasks
+            fetched += sum(peer.fetching.arrived for peer in world.peers)
+        assert fetched >= 3
+        assert tasks > 20
+
+
 def test_the_defaults_are_the_mixed_scenario() -> None:
     assert SHIPPED["mixed"] == Scenario()
 

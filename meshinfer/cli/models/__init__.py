@@ -15,6 +15,7 @@ class Models(click.Group):
         "ls": "List the models of this peer.",
         "add": "Add a model to this peer, and sign it.",
         "pull": "Get a well-known model from the internet, and add it.",
+        "fetch": "Get a model from the peers that have it.",
         "describe": "Say all that is known of a model.",
         "verify": "Check models: bytes, signatures, trust, and whether they load.",
         "rm": "Remove a model from this peer.",
