@@ -23,18 +23,20 @@ class Crowd(NamedTuple):
     """Peers that keep a job's log, summed over all jobs."""
     speaking: float
     """Peers that state something in a job, on average."""
+    pairs: float
+    """Connections from each of those to each that keeps the job, summed over all jobs."""
 
 
 def crowd(rng: Rng, peers: int, scenario: Scenario) -> Crowd:
     """The mean of some draws."""
     jobs = sum(scenario.jobs) / 2
     drawn = [_draw(rng, peers, scenario) for _ in range(DRAWS)]
-    keeping = sum(keeping for keeping, _ in drawn) / DRAWS
-    return Crowd(peers, keeping * jobs, sum(speaking for _, speaking in drawn) / DRAWS)
+    keeping, speaking, pairs = (sum(values) / DRAWS for values in zip(*drawn, strict=True))
+    return Crowd(peers, keeping * jobs, speaking, pairs * jobs)
 
 
-def _draw(rng: Rng, peers: int, scenario: Scenario) -> tuple[float, float]:
-    """(peers that keep a job's log, peers that speak in it), on average over the jobs' groups."""
+def _draw(rng: Rng, peers: int, scenario: Scenario) -> tuple[float, float, float]:
+    """As in a `Crowd`, on average over the jobs' groups."""
     most = min(peers, scenario.copies)
     held: list[set[ContentId]] = [set() for _ in range(peers)]
     holders: list[set[int]] = [set() for _ in range(scenario.groups)]
@@ -46,11 +48,13 @@ def _draw(rng: Rng, peers: int, scenario: Scenario) -> tuple[float, float]:
     for a, b in {*random_links(rng, peers, scenario.links or peers), *sharing(held)}:
         neighbours[a].add(b)
         neighbours[b].add(a)
-    keeping = speaking = 0
+    keeping = speaking = pairs = 0
     for of_job in holders:
         publisher, rank = rng.randint(0, peers - 1), rng.sample(range(peers), peers)
         away = [peer for peer in of_job if peer != publisher and publisher not in neighbours[peer]]
         relays = {relay for peer in away for relay in sorted(neighbours[peer], key=rank.__getitem__)[:RELAYS]}
-        keeping += len({publisher, *of_job, *relays})
+        keepers = {publisher, *of_job, *relays}
+        keeping += len(keepers)
         speaking += len({publisher, *of_job})
-    return keeping / scenario.groups, speaking / scenario.groups
+        pairs += sum(len(neighbours[peer] & keepers) for peer in {publisher, *of_job})
+    return keeping / scenario.groups, speaking / scenario.groups, pairs / scenario.groups

@@ -75,6 +75,10 @@ AT_REST = 1.0
 """Frames a second that a peer sends when nothing happens: it asks, and is asked, every five seconds, and a sync is
 five frames of the two."""
 
+A_PAIR = 0.1
+"""Frames between two that are connected and keep one job (a manifest, some claims and outcomes), of those by which a
+peer begins to keep it (ten syncs: it catches up with eight peers, and passes on what is news)."""
+
 EVERYWHERE = 2
 """Records of each peer that all keep: itself, and its source."""
 
@@ -133,15 +137,20 @@ def _traffic(there: Crowd, fitted: Sequence[tuple[Growth, Crowd]]) -> dict[str, 
     for each that speaks in a job that it names.
     """
     lasted = fitted[-1][0].lasted
-    a_keeper = _mean([(row.streams - AT_REST) * row.peers * row.lasted / max(1.0, c.keeping) for row, c in fitted])
+    a_part = _mean([(row.streams - AT_REST) * row.peers * row.lasted / _parts(c) for row, c in fitted])
     a_log = _mean([(row.bytes - row.told) / (row.streams * _logs(c)) for row, c in fitted if row.streams])
     told = fitted[-1][0].told
-    streams = AT_REST + max(0.0, a_keeper) * there.keeping / (there.peers * lasted)
+    streams = AT_REST + max(0.0, a_part) * _parts(there) / (there.peers * lasted)
     return {
         "streams": round(streams, 3),
         "told": told,
         "bytes": round(told + a_log * streams * _logs(there), 1),
     }
+
+
+def _parts(crowd: Crowd) -> float:
+    """What all peers together do for the jobs, in parts: to begin to keep one is a part."""
+    return max(1.0, crowd.keeping + A_PAIR * crowd.pairs)
 
 
 def _logs(crowd: Crowd) -> float:

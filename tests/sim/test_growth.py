@@ -9,7 +9,7 @@ import pytest
 from msgspec.structs import replace
 
 from meshinfer.sim.crowd import crowd
-from meshinfer.sim.growth import AT_REST, PREDICTED, Growth, _logs, exponent, measured, off, predicted, spread
+from meshinfer.sim.growth import AT_REST, PREDICTED, Growth, _logs, _parts, exponent, measured, off, predicted, spread
 from meshinfer.sim.scenario import Faults, Link, Scenario
 from meshinfer.sim.world import World
 
@@ -36,15 +36,15 @@ def test_a_law_tells_beyond_what_it_was_fitted_to() -> None:
 
 
 def test_equal_work_is_shared_by_more_peers_down_to_what_each_does_at_rest() -> None:
-    """Rows made by the law: a job costs each that keeps it 60 frames, and a frame so many bytes a log."""
+    """Rows made by the law: a part in a job costs 40 frames, and a frame so many bytes a log."""
     rows = []
     for peers in (40, 80):
         there = crowd(random.Random(2), peers, WORK)
-        frames = AT_REST + 60 * there.keeping / (peers * 30.0)
+        frames = AT_REST + 40 * _parts(there) / (peers * 30.0)
         rows.append(row(peers, streams=frames, bytes=5.0 * frames * _logs(there) + 700, told=700.0, lasted=30.0))
     near, far = (predicted(peers, rows, WORK, random.Random(1)) for peers in (160, 3000))
     there = crowd(random.Random(3), 160, WORK)
-    assert near.streams == pytest.approx(AT_REST + 60 * there.keeping / (160 * 30.0), rel=0.1)
+    assert near.streams == pytest.approx(AT_REST + 40 * _parts(there) / (160 * 30.0), rel=0.1)
     assert near.bytes == pytest.approx(5.0 * near.streams * _logs(there) + 700, rel=0.1)
     assert AT_REST < far.streams < 1.4
     assert far.bytes == pytest.approx(5.0 * far.streams * 3000, rel=0.1)
