@@ -164,7 +164,8 @@ class Worklist:
             reports.owe_outcome(job, replace(outcome, epoch=mine.epoch), now)
 
     def end(self, job: JobState, mine: Mine, outcome: Outcome | None) -> None:
-        self._stopped(mine)
+        if self.running.get(mine.task) == job.id:  # else it runs on for a job that does the same
+            self._stopped(mine)
         job.end(mine, outcome)
 
     def let_go(self, task: TaskId, now: float) -> None:
