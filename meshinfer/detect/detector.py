@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -88,21 +88,25 @@ class Worker:
         return best_first(found, self._limit)
 
 
-def load_detector(path: Path, *, name: str | None = None, version: str = "") -> Detector:
+def load_detector(
+    path: Path, *, name: str | None = None, version: str = "", open_session: Callable[[bytes], Session] = Session
+) -> Detector:
     """Load a model file, tell its layout by one run over a grey picture, and make its card.
+
+    `open_session` decides what it runs on, and may put a session of its own around the runtime's.
 
     Raises ModelError: unreadable, no ONNX file, refused, unknown layout, a wrong sidecar.
     """
     try:
-        return _load(path, path.stem if name is None else name, version)
+        return _load(path, path.stem if name is None else name, version, open_session)
     except ModelError as e:
         raise ModelError(f"{path.name}: {e}") from None
 
 
-def _load(path: Path, name: str, version: str) -> Detector:
+def _load(path: Path, name: str, version: str, open_session: Callable[[bytes], Session]) -> Detector:
     data = _read(path)
     sidecar = read_sidecar(path)
-    session = Session(data)
+    session = open_session(data)
     source = _image_input(session)
     width, height, size_notices = _input_size(source, session.metadata)
     dtype = DTYPES[source.type]

@@ -1,4 +1,4 @@
-"""The only importer of onnxruntime: sessions, and its errors as ModelError.
+"""The only importer of onnxruntime: sessions, and its errors as ModelError. (variants/quantise.py uses its tools.)
 
 The runtime is imported at the first use: it takes a quarter of a second, which `meshinfer --help` should not.
 """
@@ -6,7 +6,9 @@ The runtime is imported at the first use: it takes a quarter of a second, which 
 from __future__ import annotations
 
 import functools
+import threading
 from collections.abc import Mapping
+from contextlib import nullcontext
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -14,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from meshinfer.detect.prescan import prescan
+from meshinfer.detect.providers import CPU, Provider
 from meshinfer.errors import ModelError
 
 DTYPES: Mapping[str, type[np.float32] | type[np.float16]] = {
@@ -33,8 +36,8 @@ class Input(NamedTuple):
 class Session:
     """A loaded model. `run` may be called from many threads at once: it holds no state between calls."""
 
-    def __init__(self, model: bytes) -> None:
-        """Raises ModelError for bytes that are no model, hold what is refused, or that the runtime cannot run."""
+    def __init__(self, model: bytes, provider: Provider = CPU) -> None:
+        """Raises ModelError for bytes that are no model, hold what is refused, or that the runtime cannot run there."""
         prescan(model)
         runtime = _runtime()
         options = runtime.SessionOptions()
@@ -42,10 +45,17 @@ class Session:
         # Parallelism is across frames (docs/adr/0004): a frame is computed by the thread that asks for it.
         options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
+        if provider.serial:
+            options.enable_mem_pattern = False  # DirectML demands it
+        # What a device cannot run of a model, the CPU runs.
+        wanted = [(provider.name, dict(provider.options)), *([CPU.name] if provider != CPU else [])]
         try:
-            self._session = runtime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+            self._session = runtime.InferenceSession(model, options, providers=wanted)
         except _failures() as e:
             raise ModelError(f"the runtime refuses it: {_first_line(e)}") from None
+        if self._session.get_providers()[0] != provider.name:  # it goes on without one that does not start
+            raise ModelError(f"{provider.short} does not start here: a driver or library of it is missing")
+        self._turn = threading.Lock() if provider.serial else nullcontext()
         meta = self._session.get_modelmeta()
         self.metadata: dict[str, str] = {str(k): str(v) for k, v in meta.custom_metadata_map.items()}
         self.inputs = tuple(
@@ -57,7 +67,8 @@ class Session:
     def run(self, name: str, blob: NDArray[Any]) -> list[NDArray[Any]]:
         """The outputs for one input. Raises ModelError."""
         try:
-            outputs: list[NDArray[Any]] = self._session.run(None, {name: blob})
+            with self._turn:
+                outputs: list[NDArray[Any]] = self._session.run(None, {name: blob})
         except _failures() as e:
             raise ModelError(f"failed while running: {_first_line(e)}") from None
         return outputs
@@ -66,6 +77,11 @@ class Session:
 def providers() -> tuple[str, ...]:
     """What the installed runtime could run on, best first, e.g. `CPUExecutionProvider`."""
     return tuple(_runtime().get_available_providers())
+
+
+def version() -> str:
+    """Of the runtime."""
+    return str(_runtime().__version__)
 
 
 @functools.cache
