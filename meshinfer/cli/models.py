@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from meshinfer.cli.common import Session, verb
+from meshinfer.cli.models_bench import bench
+from meshinfer.cli.models_optimize import optimize
 from meshinfer.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -41,8 +43,8 @@ def ls(session: Session) -> None:
     """
     from meshinfer.cli.client import ask
 
-    with _node_or_shelf(session, changes=False) as (node, shelf):
-        answer = {"models": _plain(shelf.list())} if shelf else ask(node, "models")
+    with node_or_shelf(session, changes=False) as (node, shelf):
+        answer = {"models": plain(shelf.list())} if shelf else ask(node, "models")
     if session.json:
         session.out.data(answer)
         return
@@ -75,9 +77,9 @@ def add(session: Session, file: str, name: str | None, version: str | None) -> N
     if not path.is_file():
         raise ConfigError(f"{file}: no such file; give the path of an ONNX model")
     args = {key: value for key, value in {"name": name, "version": version}.items() if value is not None}
-    with _node_or_shelf(session, changes=True) as (node, shelf):
+    with node_or_shelf(session, changes=True) as (node, shelf):
         if shelf:
-            answer = {"model": _plain(shelf.add(path, **args))}
+            answer = {"model": plain(shelf.add(path, **args))}
         else:
             answer = ask(node, "model_add", {"file": str(path), **args})
     if session.json:
@@ -87,7 +89,7 @@ def add(session: Session, file: str, name: str | None, version: str | None) -> N
 
 
 @contextmanager
-def _node_or_shelf(session: Session, *, changes: bool) -> Iterator[tuple[Path, Shelf | None]]:
+def node_or_shelf(session: Session, *, changes: bool) -> Iterator[tuple[Path, Shelf | None]]:
     """The node's socket; where none runs also the home's shelf, held for `changes` so that no node starts meanwhile."""
     from meshinfer.cli.client import is_running
     from meshinfer.home import make_home, socket_path
@@ -104,7 +106,7 @@ def _node_or_shelf(session: Session, *, changes: bool) -> Iterator[tuple[Path, S
         yield node, open_shelf(session.home)
 
 
-def _plain(cards: object) -> Any:
+def plain(cards: object) -> Any:
     import msgspec
 
     return msgspec.to_builtins(cards)
@@ -145,3 +147,7 @@ def _show(session: Session, known: list[dict[str, Any]]) -> None:
             session.out.say(f"{model.get('name')}: {notice}", "yellow")
         if session.verbose:
             session.out.say(f"{model.get('name')}: {', '.join(map(str, model.get('classes') or ()))}", "dim")
+
+
+models.add_command(bench)
+models.add_command(optimize)

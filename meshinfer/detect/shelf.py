@@ -96,13 +96,14 @@ class Shelf:
                 card = self._known().get(digest)
                 if card is None:
                     raise ModelError(f"no model sha256:{digest[:12]} here")
-                detector = load_detector(self._path(digest), name=card.name, version=card.version)
+                detector = load_detector(self.path(digest), name=card.name, version=card.version)
                 if detector.card.digest != digest:
                     raise ModelError(f"{card.reference}: its file has changed on disk: add it again")
                 self._loaded[digest] = detector
             return self._loaded[digest]
 
-    def _path(self, digest: ModelDigest) -> Path:
+    def path(self, digest: ModelDigest) -> Path:
+        """Of the file of a model that is here."""
         path = self._folder / f"{digest}.onnx"
         return path if path.exists() else EMBEDDED
 

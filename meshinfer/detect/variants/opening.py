@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 
 from msgspec.structs import replace
@@ -17,15 +16,14 @@ from meshinfer.model.ids import ModelDigest
 
 
 class Opener:
-    """Opens a model's bytes. A device that fails, now or later, is not asked again until the machine changes."""
+    """Opens models. A device that fails, now or later, is not asked again until the machine changes."""
 
     def __init__(self, book: Book, on_notice: Callable[[str], None], create: Create = Session) -> None:
         """`on_notice` is told of a device that failed, in any thread."""
         self._book, self._on_notice, self._create = book, on_notice, create
 
-    def __call__(self, model: bytes) -> Session:
-        """Raises ModelError where the CPU cannot run it either."""
-        digest = ModelDigest(hashlib.sha256(model).hexdigest())
+    def __call__(self, digest: ModelDigest, model: bytes) -> Session:
+        """`model`: the bytes of its file. Raises ModelError where the CPU cannot run it either."""
         tuned = self._book.get(digest)
         if tuned is None or tuned.provider == CPU.short:
             return self._create(model, CPU)

@@ -43,9 +43,14 @@ class Question(Struct, frozen=True):
 
 def quantise_aside(question: Question, tell: Tell = quiet) -> None:
     """Write the variant to `target`. Raises ModelError."""
+    check_tools()
+    ask(__name__, question, bool, timeout=PATIENCE, memory_mb=MEMORY_MB, tell=tell)
+
+
+def check_tools() -> None:
+    """Raises ModelError where the onnx package is missing."""
     if importlib.util.find_spec("onnx") is None:
         raise ModelError('this needs the onnx package: pip install "meshinfer[optimize]"')
-    ask(__name__, question, bool, timeout=PATIENCE, memory_mb=MEMORY_MB, tell=tell)
 
 
 def answer(question: Question, tell: Tell) -> bool:

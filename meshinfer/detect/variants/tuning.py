@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Struct
 
 from meshinfer.detect import onnx
-from meshinfer.detect.providers import CPU, usable
+from meshinfer.detect.providers import CPU, Provider, usable
 from meshinfer.detect.variants.agreement import agreement
 from meshinfer.detect.variants.trial import Question, Run, Timing, try_aside
 from meshinfer.errors import ModelError
@@ -92,6 +92,10 @@ def this_machine() -> Machine:
     return Machine(onnx.version(), tuple(sorted(onnx.providers())), _devices(), os.cpu_count() or 1)
 
 
+def usable_here() -> tuple[Provider, ...]:
+    return usable(onnx.providers())
+
+
 def _devices() -> str:
     """What computes here, and the drivers: as far as files say, since asking the drivers may hang."""
     driver = _first(Path("/proc/driver/nvidia/version"), "NVRM")
@@ -110,8 +114,7 @@ def _first(file: Path, start: str) -> str:
 
 def tune(model: Path, frames: Path, machine: Machine, threads: int, try_: Try = try_aside) -> Tuned:
     """Try every provider against the CPU on `frames`; blocks for seconds a provider, for minutes where one compiles."""
-    refused: dict[str, str] = {}
-    gains: dict[str, tuple[float, float]] = {}
+    pairs: dict[str, tuple[Timing, Timing]] = {}
     cpu = Run(str(model), CPU.short, threads)
     for provider in usable(machine.offered):
         if provider == CPU:
@@ -120,14 +123,30 @@ def tune(model: Path, frames: Path, machine: Machine, threads: int, try_: Try = 
         try:
             here, there = try_(Question(runs, str(frames), SECONDS, rounds=2, min_score=SURE / 2))
         except ModelError as e:
-            refused[provider.short] = str(e)
-            continue
-        if why := objection(here, there):
-            refused[provider.short] = why
-        else:
-            gains[provider.short] = there.fps / here.fps, there.fps
-    provider_, fps = choose(gains)
-    return Tuned(machine, provider_, fps, refused)
+            here, there = Timing(cpu), Timing(runs[1], error=str(e))
+        pairs[provider.short] = here, there
+    return choose(machine, pairs)
+
+
+def pick(machine: Machine, timings: Mapping[str, Timing]) -> Tuned:
+    """Of timings by provider, one of them the CPU's."""
+    here = timings[CPU.short]
+    tuned = choose(machine, {short: (here, there) for short, there in timings.items() if short != CPU.short})
+    return msgspec.structs.replace(tuned, fps=tuned.fps or here.fps)
+
+
+def choose(machine: Machine, pairs: Mapping[str, tuple[Timing, Timing]]) -> Tuned:
+    """The provider with the largest gain over the CPU, without an objection; the CPU where there is none.
+
+    `pairs`: by provider, the CPU's timing and its own, side by side: each pair may be of a time of its own, so gains
+    can be compared, frames/s cannot.
+    """
+    refused = {short: why for short, pair in pairs.items() if (why := objection(*pair))}
+    gains = {short: there.fps / here.fps for short, (here, there) in pairs.items() if short not in refused}
+    if not gains:
+        return Tuned(machine, refused=refused)
+    best = max(gains, key=lambda short: gains[short])
+    return Tuned(machine, best, pairs[best][1].fps, refused)
 
 
 def objection(here: Timing, there: Timing) -> str:
@@ -143,13 +162,3 @@ def objection(here: Timing, there: Timing) -> str:
     if there.fps < FASTER * here.fps:
         return f"not faster than the CPU: {there.fps:.1f} frames/s against {here.fps:.1f}"
     return ""
-
-
-def choose(gains: Mapping[str, tuple[float, float]]) -> tuple[str, float]:
-    """The provider with the largest gain over the CPU, and its frames/s; each was compared at a time of its own, so
-    gains can be compared, frames/s cannot.
-    """
-    if not gains:
-        return CPU.short, 0.0
-    best = max(gains, key=lambda short: gains[short])
-    return best, gains[best][1]
