@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -118,22 +119,27 @@ def _show(session: Session, card: ModelCard, trials: Sequence[Trial], rule: Rule
     from meshinfer.detect.variants.ladder import objection
 
     by_ap = rule.max_ap_loss is not None
-    session.out.say(f"{card.reference}, {size(card.bytes)}: fitted to {fitted} frames, compared with float on {judged}")
-    names = ("SIZE", "RUN ms", "FLOAT ms", "SPEED", "AGREE", "SCORES", *(("AP", "FLOAT AP") if by_ap else ()))
-    columns = [Column("VARIANT"), *(Column(n, "right", whole=True) for n in names), Column("VERDICT")]
-    rows = []
+    session.out.say(f"{card.reference}: fitted to {fitted} frames, compared with the float model on {judged}")
+    names = ("SIZE", "CPU ms", "SPEED", "AGREE", "SCORES", *(("AP",) if by_ap else ()))
+    columns = [Column("VARIANT", whole=True), *(Column(n, "right", whole=True) for n in names), Column("VERDICT")]
+    tried = [t for t in trials if t.agreement is not None]
+    floats = [f"{statistics.median(t.float_ms for t in tried):.1f}" if tried else "–", "1.00x", "", ""]
+    rows = [["float", size(card.bytes), *floats, *([_points(tried[0].float_ap)] if by_ap and tried else []), ""]]
     for t in trials:
-        if t.error or t.agreement is None:
+        if t.agreement is None:
             rows.append([t.variant.name, *["–"] * len(names), "failed"])
             continue
-        figures = [size(t.bytes), f"{t.run_ms:.1f}", f"{t.float_run_ms:.1f}", f"{t.gain:.2f}x"]
-        figures += [f"{t.agreement.share:.0%}", f"{t.agreement.score_shift:+.3f}"]
-        figures += [f"{t.ap:.3f}", f"{t.float_ap:.3f}"] if by_ap else []
+        figures = [size(t.bytes), f"{t.ms:.1f}", f"{t.gain:.2f}x", f"{t.agreement.share:.0%}"]
+        figures += [f"{t.agreement.score_shift:+.3f}", *([_points(t.ap)] if by_ap else [])]
         rows.append([t.variant.name, *figures, objection(t, rule) or "holds"])
     session.out.table(columns, rows)
     for t in trials:
         if t.error:
             session.out.say(f"{t.variant.name}: {t.error}", "yellow")
+
+
+def _points(ap: float | None) -> str:
+    return "–" if ap is None else f"{ap:.3f}"
 
 
 def _plain(

@@ -16,7 +16,7 @@ import tempfile
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO, TypeVar
+from typing import IO, Any, TypeVar
 
 import msgspec
 
@@ -31,7 +31,7 @@ _MAX_SAID = 4096
 
 
 class _Line(msgspec.Struct, omit_defaults=True):
-    answer: msgspec.Raw | None = None
+    answer: Any = None
     error: str = ""
     step: str = ""
     done: float = 0.0
@@ -71,7 +71,7 @@ def ask(module: str, question: object, answer: type[T], *, timeout: float, memor
             process.kill()
             process.communicate()  # closes the pipes, and waits
         if line is not None and line.answer is not None:
-            return msgspec.json.decode(line.answer, type=answer)
+            return msgspec.convert(line.answer, answer)
         if line is not None:
             raise ModelError(line.error)
         why = f"took longer than {timeout:.0f} s" if late.is_set() else _last_words(process.returncode, said)
@@ -88,10 +88,9 @@ def _talk(process: subprocess.Popen[bytes], question: bytes, tell: Tell) -> _Lin
     except BrokenPipeError:
         return None
     for text in process.stdout:
-        try:
-            line = msgspec.json.decode(text, type=_Line)
-        except msgspec.MsgspecError:
-            return None  # killed in the middle of a line
+        if not text.endswith(b"\n"):
+            break  # killed in the middle of it
+        line = msgspec.json.decode(text, type=_Line)
         if not line.step:
             return line
         tell(line.step, line.done)
@@ -134,7 +133,7 @@ def serve(kind: type[T], work: Callable[[T, Tell], object]) -> None:
     except MemoryError:
         send(_Line(error=f"needs more than the {megabytes} MB of memory it may use"))
     else:
-        send(_Line(answer=msgspec.Raw(msgspec.json.encode(answer))))
+        send(_Line(answer=answer))
 
 
 def _end_with_stdin() -> None:

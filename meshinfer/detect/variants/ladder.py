@@ -10,8 +10,8 @@ from msgspec import Struct
 
 from meshinfer.detect.variants.agreement import Agreement
 
-FASTER: Final = 1.05
-"""Times the float model's frames/s: less is within the noise, and not worth another file."""
+FASTER: Final = 1.1
+"""Times as fast as the float model: less is within the noise, and not worth another file."""
 WEIGHTED: Final = frozenset({"Conv", "ConvTranspose", "MatMul", "Gemm"})
 
 
@@ -50,17 +50,16 @@ class Trial(Struct, frozen=True, kw_only=True, omit_defaults=True):
     error: str = ""
     """Why there is nothing else."""
     bytes: int = 0
-    fps: float = 0.0
-    float_fps: float = 0.0
-    run_ms: float = 0.0
-    float_run_ms: float = 0.0
+    ms: float = 0.0
+    """CPU time of one frame, from picture to boxes."""
+    float_ms: float = 0.0
     agreement: Agreement | None = None
     ap: float | None = None
     float_ap: float | None = None
 
     @property
     def gain(self) -> float:
-        return self.fps / self.float_fps if self.float_fps else 0.0
+        return self.float_ms / self.ms if self.ms else 0.0
 
 
 def objection(trial: Trial, rule: Rule) -> str:
@@ -75,14 +74,14 @@ def objection(trial: Trial, rule: Rule) -> str:
     elif not trial.agreement.boxes:
         return "the float model finds nothing on these pictures: nothing to compare"
     elif trial.agreement.share < rule.min_agreement:
-        return f"only {trial.agreement.share:.0%} of the boxes agree"
+        return f"only {trial.agreement.share:.1%} of the boxes agree"
     if trial.gain < FASTER:
-        return f"not faster here ({trial.gain:.2f}x)"
+        return "not faster here"
     return ""
 
 
 def best(trials: Iterable[Trial], rule: Rule) -> Trial | None:
-    """The fastest of those without an objection; each against the float model's frames/s at its own time."""
+    """The fastest of those without an objection; each against the float model at its own time."""
     return max((t for t in trials if not objection(t, rule)), key=lambda t: t.gain, default=None)
 
 

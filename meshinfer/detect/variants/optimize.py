@@ -24,6 +24,8 @@ from meshinfer.errors import ModelError
 SURE: Final = 0.3
 SLACK: Final = 0.1
 """See `agreement`."""
+ROUNDS: Final = 8
+"""Turns of the float model and the variant on the clock."""
 MIN_SCORE: Final = 0.001
 """From which boxes count for AP, as in COCO's own tables."""
 
@@ -74,17 +76,15 @@ def _try(task: Task, variant: Variant, target: Path, tell: Callable[[str, float]
     _write_sidecar(task, target)
     runs = tuple(Run(str(model), threads=task.threads) for model in (task.model, target))
     min_score = MIN_SCORE if task.truth is not None else SURE - SLACK
-    question = Question(runs, str(task.judged), task.seconds, rounds=5, min_score=min_score)
+    question = Question(runs, str(task.judged), task.seconds, rounds=ROUNDS, min_score=min_score)
     here, there = try_aside(question, lambda step, done: tell(step, 0.5 + done / 2))
     if here.error or there.error:
         return Trial(variant=variant, error=here.error or there.error)
     return Trial(
         variant=variant,
         bytes=target.stat().st_size,
-        fps=there.fps,
-        float_fps=here.fps,
-        run_ms=there.run_ms,
-        float_run_ms=here.run_ms,
+        ms=there.cpu_ms,
+        float_ms=here.cpu_ms,
         agreement=agreement(here.found, there.found, sure=SURE, slack=SLACK),
         ap=average_precision(there.found, task.truth) if task.truth is not None else None,
         float_ap=average_precision(here.found, task.truth) if task.truth is not None else None,

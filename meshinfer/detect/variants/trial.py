@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import resource
 import statistics
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -67,6 +66,8 @@ class Timing(Struct, frozen=True, omit_defaults=True):
     run_ms: float = 0.0
     after_ms: float = 0.0
     """Decoding the output, and suppression."""
+    cpu_ms: float = 0.0
+    """Of the thread's CPU time, all stages together: what others do meanwhile hardly shows in it."""
     memory_mb: float = 0.0
     """By which the process grew, at its peak."""
     found: tuple[tuple[Detection, ...], ...] = ()
@@ -121,7 +122,7 @@ class _Subject:
         self._found = tuple(look(frame) for frame in frames)
         self._workers = [detector.worker(Detect()) for _ in range(run.threads)]
         self._rates: list[float] = []
-        self._stages: list[tuple[float, float, float]] = []
+        self._stages: list[tuple[float, ...]] = []
         self._failures: list[ModelError] = []
         self._before = before
 
@@ -143,11 +144,11 @@ class _Subject:
         try:
             while not done[place] or time.perf_counter() < until:
                 frame = self._frames[(done[place] + place) % len(self._frames)]
-                began = time.perf_counter()
+                busy, began = time.thread_time(), time.perf_counter()
                 worker(frame)
-                ended = time.perf_counter()
+                ended, busy = time.perf_counter(), time.thread_time() - busy
                 at, back = self._session.span
-                self._stages.append((at - began, back - at, ended - back))
+                self._stages.append((at - began, back - at, ended - back, busy))
                 done[place] += 1
         except ModelError as e:
             self._failures.append(e)
@@ -155,16 +156,29 @@ class _Subject:
     def timing(self) -> Timing:
         if self._failures:
             return Timing(self._run, error=str(self._failures[0]))
-        before, run, after = (round(1000 * statistics.median(stage), 3) for stage in zip(*self._stages, strict=True))
-        fps, grown = statistics.median(self._rates), _peak_mb() - self._before
+        before, run, after, busy = (
+            round(1000 * statistics.median(stage), 3) for stage in zip(*self._stages, strict=True)
+        )
         return Timing(
-            self._run, "", round(fps, 2), round(self._load_ms, 1), before, run, after, round(grown, 1), self._found
+            self._run,
+            fps=round(statistics.median(self._rates), 2),
+            load_ms=round(self._load_ms, 1),
+            before_ms=before,
+            run_ms=run,
+            after_ms=after,
+            cpu_ms=busy,
+            memory_mb=round(_peak_mb() - self._before, 1),
+            found=self._found,
         )
 
 
 def _peak_mb() -> float:
-    """Of this process so far. The system counts in KB, but for macOS, which counts bytes."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+    """Of this process so far. Linux hands getrusage's figure down from the parent, so its own is read there."""
+    try:
+        status = Path("/proc/self/status").read_text()
+        return int(status.partition("VmHWM:")[2].split()[0]) / 2**10
+    except (OSError, IndexError, ValueError):
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # macOS counts bytes
 
 
 if __name__ == "__main__":
