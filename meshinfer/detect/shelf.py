@@ -7,13 +7,16 @@ import os
 import re
 import tempfile
 import threading
+from collections.abc import Callable
 from difflib import get_close_matches
+from functools import partial
 from pathlib import Path
 
 import msgspec
 
 from meshinfer.detect.card import ModelCard
 from meshinfer.detect.detector import Detector, load_detector
+from meshinfer.detect.onnx import Session
 from meshinfer.detect.sidecar import sidecar_path
 from meshinfer.errors import ModelError
 from meshinfer.model.ids import ModelDigest
@@ -21,18 +24,24 @@ from meshinfer.model.ids import ModelDigest
 EMBEDDED = Path(__file__).parent.parent / "demo" / "yard-demo.onnx"
 """The drawn world's detector, which comes with the package: on every shelf."""
 
+Open = Callable[[ModelDigest, bytes], Session]
+
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _VERSION = re.compile(r"[A-Za-z0-9._+-]{0,32}")
 _HEX = re.compile(r"[0-9a-f]{8,64}")
 _decode_card = msgspec.json.Decoder(ModelCard).decode
 
 
+def on_cpu(digest: ModelDigest, model: bytes) -> Session:
+    return Session(model)
+
+
 class Shelf:
     """Safe to use from several threads. Every method may read files; `add` and `get` also load a model."""
 
-    def __init__(self, folder: Path) -> None:
-        """`folder` is made at the first `add`."""
-        self._folder = folder
+    def __init__(self, folder: Path, opener: Open = on_cpu) -> None:
+        """`folder` is made at the first `add`. `opener` decides what models run on."""
+        self._folder, self._open = folder, opener
         self._loaded: dict[ModelDigest, Detector] = {}
         self._cards: dict[ModelDigest, ModelCard] | None = None
         self._lock = threading.RLock()
@@ -96,11 +105,21 @@ class Shelf:
                 card = self._known().get(digest)
                 if card is None:
                     raise ModelError(f"no model sha256:{digest[:12]} here")
-                detector = load_detector(self.path(digest), name=card.name, version=card.version)
+                detector = load_detector(
+                    self.path(digest),
+                    name=card.name,
+                    version=card.version,
+                    open_session=partial(self._open, digest),
+                )
                 if detector.card.digest != digest:
                     raise ModelError(f"{card.reference}: its file has changed on disk: add it again")
                 self._loaded[digest] = detector
             return self._loaded[digest]
+
+    def unload(self, digest: ModelDigest) -> None:
+        """The next `get` loads it anew; who has it keeps it."""
+        with self._lock:
+            self._loaded.pop(digest, None)
 
     def path(self, digest: ModelDigest) -> Path:
         """Of the file of a model that is here."""

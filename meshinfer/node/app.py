@@ -17,8 +17,9 @@ import msgspec
 import trio
 
 from meshinfer.config import Config
-from meshinfer.detect.onnx import providers
-from meshinfer.detect.shelf import Shelf
+from meshinfer.detect.shelf import Open, Shelf, on_cpu
+from meshinfer.detect.variants.opening import Opener
+from meshinfer.detect.variants.tuning import open_book
 from meshinfer.errors import ConfigError, MeshError, MeshInferError, StoreDamaged
 from meshinfer.home import make_home, socket_path
 from meshinfer.mesh.identity import Identity, ephemeral, load_or_create
@@ -78,7 +79,10 @@ class _Peer:
         from meshinfer.mesh.libp2p import open_mesh  # takes half a second: after the checks that may fail
 
         config, settings = self.config, self.config.mesh
-        shelf = open_shelf(config.home)
+        book = await trio.to_thread.run_sync(open_book, config.home)  # imports the runtime, which takes a moment
+        say_soon = partial(_soon, trio.lowlevel.current_trio_token())
+        opener = Opener(book, lambda text: say_soon(lambda: self.say(text)))
+        shelf = open_shelf(config.home) if config.limits.cpu_only else open_shelf(config.home, opener)
         db = await trio.to_thread.run_sync(open_healed, config.home / DATABASE)
         damaged = trio.Event()
         db.on_damage = partial(_soon, trio.lowlevel.current_trio_token(), damaged.set)
@@ -86,7 +90,6 @@ class _Peer:
         try:
             head = await trio.to_thread.run_sync(log.head)
             cards = await trio.to_thread.run_sync(shelf.list)
-            await trio.to_thread.run_sync(providers)  # imports the runtime, which takes a moment
             async with open_mesh(
                 self.identity,
                 listen=settings.listen,
@@ -101,6 +104,7 @@ class _Peer:
                     mesh,
                     db,
                     shelf,
+                    book,
                     log=log,
                     head=head,
                     cards=cards,
@@ -126,9 +130,9 @@ class _Peer:
             scope.cancel()
 
 
-def open_shelf(home: Path) -> Shelf:
+def open_shelf(home: Path, opener: Open = on_cpu) -> Shelf:
     """The models of the peer in `home`. Who adds to it holds the home's lock: a node knows what it has loaded."""
-    return Shelf(models_folder(home))
+    return Shelf(models_folder(home), opener)
 
 
 def keep_the_loop_free() -> None:

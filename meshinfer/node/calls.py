@@ -260,7 +260,8 @@ class Calls:
 
     async def models(self, args: Args) -> Answers:
         cards = await trio.to_thread.run_sync(self._node.shelf.list)
-        yield {"end": {"models": [msgspec.to_builtins(card) for card in cards]}}
+        speeds = self._node.speeds.classes
+        yield {"end": {"models": [msgspec.to_builtins(c) | {"fps": speeds.get(c.digest, 0)} for c in cards]}}
 
     async def model_add(self, args: Args) -> Answers:
         file = Path(str(args.get("file", "")))

@@ -28,6 +28,7 @@ from meshinfer.media.frames import Frame, Videos, open_frames
 from meshinfer.model.detection import FrameResult
 from meshinfer.model.ids import ModelDigest, TaskId
 from meshinfer.model.job import Detect
+from meshinfer.node.speeds import Meter
 from meshinfer.node.work import Batch, End, News, Run, Sign, TaskError, WorkItem
 
 __all__ = ["Batch", "Engine", "TaskError", "WorkItem"]
@@ -77,6 +78,7 @@ class Engine:
         self._runs: dict[TaskId, Run] = {}
         self._changed = threading.Condition()
         self._closing = False
+        self.meter = Meter(count)
         self._frames: Queue[_Work | None] = Queue(_FRAMES_PER_WORKER * count)
         self._window_size = _WINDOW_PER_WORKER * count
         self._window = threading.Semaphore(self._window_size)
@@ -226,7 +228,7 @@ class Engine:
                 if number == 0 and run.item.kind == "video":
                     self._outcomes.put(_Outcome(run, 0, Sign.STARTED))  # at once: the frame itself may take long
                 try:
-                    news = _compute(run, frame, workers)
+                    news = _compute(run, frame, workers, self.meter)
                 except Exception as e:  # noqa: BLE001 - as in the decode thread
                     news = _explain(e)
             self._outcomes.put(_Outcome(run, number, news))
@@ -298,7 +300,9 @@ class _Outcome(NamedTuple):
     news: News
 
 
-def _compute(run: Run, frame: Frame | None, workers: dict[tuple[Detector, Detect, int], Worker]) -> FrameResult:
+def _compute(
+    run: Run, frame: Frame | None, workers: dict[tuple[Detector, Detect, int], Worker], meter: Meter
+) -> FrameResult:
     item = run.item
     if frame is None:
         with open_frames(item.path, item.kind, item.sample) as frames:
@@ -311,7 +315,10 @@ def _compute(run: Run, frame: Frame | None, workers: dict[tuple[Detector, Detect
             del workers[next(iter(workers))]
         worker = workers[key] = run.detector.worker(item.detect, item.limits.detections)
     height, width = frame.image.shape[:2]
-    return FrameResult(frame.index, frame.t, width, height, worker(frame.image))
+    began = time.monotonic()
+    found = worker(frame.image)
+    meter.note(item.model, time.monotonic() - began)
+    return FrameResult(frame.index, frame.t, width, height, found)
 
 
 def _explain(error: Exception) -> TaskError:

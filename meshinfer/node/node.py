@@ -17,6 +17,7 @@ import meshinfer
 from meshinfer.config import Config
 from meshinfer.detect.card import ModelCard
 from meshinfer.detect.shelf import Shelf
+from meshinfer.detect.variants.tuning import Book
 from meshinfer.errors import ConfigError, MeshError, ModelError, ProtocolError
 from meshinfer.home import socket_path
 from meshinfer.media.catalog import Catalog
@@ -40,8 +41,10 @@ from meshinfer.node.questions import Questions
 from meshinfer.node.records import Records
 from meshinfer.node.replay import EventArchive
 from meshinfer.node.runner import Runner
+from meshinfer.node.speeds import Speeds
 from meshinfer.node.stock import Stock
 from meshinfer.node.sync import Sync
+from meshinfer.node.tuner import Tuner
 from meshinfer.schedule.state import ScheduleState, unknown_classes
 from meshinfer.schedule.stimuli import (
     AskWork,
@@ -77,6 +80,7 @@ class Node:
         mesh: Mesh,
         db: Database,
         shelf: Shelf,
+        book: Book,
         *,
         log: EventLog,
         head: int,
@@ -135,6 +139,9 @@ class Node:
         dice = rng or random.Random()  # noqa: S311  picks neighbours
         self.sync = Sync(mesh, self.records, self.rejected, dice)
         me = own_fact(config.peer.name, dict(config.peer.labels), mesh, cards, guest=guest)
+        self._cards = cards
+        self.speeds = Speeds(book, self.runner.meter, self._tell_models)
+        self.tuner = None if config.limits.cpu_only else Tuner(book, shelf, limits.workers or os.cpu_count() or 1, say)
         self.neighbours = Neighbours(mesh, self.records, self.driver, db, me, config.mesh.bootstrap, dice)
         self.doctor = Doctor(mesh, self.driver, self.records, self.hub, self.catalog, db, self.health.lag)
 
@@ -145,6 +152,7 @@ class Node:
         sock = control.bind(socket_path(self.config.home))
         try:
             await self.records.load()
+            await self.speeds.load(card.digest for card in self._cards)
             async with self.mesh.changes() as changes, trio.open_nursery() as nursery:
                 for peer in sorted(self.mesh.peers):
                     self.driver.feed(Connected(peer))
@@ -158,11 +166,13 @@ class Node:
                     self.sync.serve,
                     self.neighbours.serve,
                     self.health.serve,
+                    self.speeds.serve,
+                    *([self.tuner.serve] if self.tuner else []),
                 ):
                     nursery.start_soon(service)
                 nursery.start_soon(gossip.listen, self.mesh, self.records, self.hub, self.rejected)
                 await nursery.start(self.stock.serve)
-                self.neighbours.state_again()
+                self._tell_models()
                 nursery.start_soon(control.serve, sock, Calls(self).table())
                 task_status.started()
         finally:
@@ -208,8 +218,12 @@ class Node:
 
     async def models_changed(self) -> None:
         cards = await trio.to_thread.run_sync(self.shelf.list)
+        self._cards = cards
         self._use(cards)
-        self.neighbours.state_again(models=model_refs(cards))
+        self._tell_models()
+
+    def _tell_models(self) -> None:
+        self.neighbours.state_again(models=model_refs(self._cards, self.speeds.classes))
 
     async def resolve(self, spec: JobSpec) -> ModelDigest:
         """The model a job names: ours by that name, else another peer's. Raises ConfigError or ModelError."""

@@ -51,6 +51,8 @@ class Tuned(Struct, frozen=True):
     """With all workers; 0: not measured yet."""
     refused: dict[str, str] = {}
     """Why other providers were not taken."""
+    tried: bool = False
+    """Whether others were tried at all."""
 
 
 class Book:
@@ -144,9 +146,9 @@ def choose(machine: Machine, pairs: Mapping[str, tuple[Timing, Timing]]) -> Tune
     refused = {short: why for short, pair in pairs.items() if (why := objection(*pair))}
     gains = {short: there.fps / here.fps for short, (here, there) in pairs.items() if short not in refused}
     if not gains:
-        return Tuned(machine, refused=refused)
+        return Tuned(machine, refused=refused, tried=True)
     best = max(gains, key=lambda short: gains[short])
-    return Tuned(machine, best, pairs[best][1].fps, refused)
+    return Tuned(machine, best, pairs[best][1].fps, refused, tried=True)
 
 
 def objection(here: Timing, there: Timing) -> str:
