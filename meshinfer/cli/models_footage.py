@@ -65,7 +65,7 @@ def drawn(most: int = DRAWN) -> Footage:
     """Frames of the demo's world: people and vehicles in yards."""
     from meshinfer.demo.world import Scene
 
-    scenes = [Scene(seed, night=night, size=(1280, 720)) for seed, night in ((10, False), (27, True))]
+    scenes = [Scene(seed, night=night) for seed, night in ((10, False), (27, True))]
     return Footage(tuple(Shot(scenes[i % 2].frame(5.0 * i)[0], None) for i in range(most)), 0.0, 0)
 
 
@@ -87,8 +87,8 @@ def read_truth(labels: Path, shots: Sequence[Shot], classes: Sequence[str]) -> l
 def _truth(file: Path, line: str, width: int, height: int, classes: Sequence[str]) -> Truth:
     try:
         number, x, y, w, h = (float(word) for word in line.split())
-        label = classes[int(number)] if number >= 0 else ""
-    except (ValueError, IndexError):
+        label = dict(enumerate(classes))[int(number)]
+    except (ValueError, KeyError):
         raise ConfigError(f"{file}: {line[:80]!r} is no `class x y width height` of {len(classes)} classes") from None
     return Truth(label, ((x - w / 2) * width, (y - h / 2) * height, (x + w / 2) * width, (y + h / 2) * height))
 

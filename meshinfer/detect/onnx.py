@@ -45,6 +45,8 @@ class Session:
         # Parallelism is across frames (docs/adr/0004): a frame is computed by the thread that asks for it.
         options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
+        if provider.name not in providers():
+            raise ModelError(f"the runtime that is installed here has no {provider.short}")
         if provider.serial:
             options.enable_mem_pattern = False  # DirectML demands it
         # What a device cannot run of a model, the CPU runs.
@@ -54,7 +56,7 @@ class Session:
         except _failures() as e:
             raise ModelError(f"the runtime refuses it: {_first_line(e)}") from None
         if self._session.get_providers()[0] != provider.name:  # it goes on without one that does not start
-            raise ModelError(f"{provider.short} does not start here: a driver or library of it is missing")
+            raise ModelError(f"{provider.short} does not start: a driver or a library of it is missing here")
         self._turn = threading.Lock() if provider.serial else nullcontext()
         meta = self._session.get_modelmeta()
         self.metadata: dict[str, str] = {str(k): str(v) for k, v in meta.custom_metadata_map.items()}

@@ -10,6 +10,7 @@ from typing import Final
 import trio
 
 from meshinfer.detect.card import ModelCard
+from meshinfer.detect.preprocess import Image
 from meshinfer.detect.providers import CPU, usable
 from meshinfer.detect.shelf import Shelf
 from meshinfer.detect.variants.trial import save_frames, try_aside
@@ -20,11 +21,25 @@ LOOK_EVERY: Final = 30.0
 """Seconds between two looks for models that were added."""
 
 
+def drawn() -> Image:
+    """A yard with people and vehicles in it."""
+    from meshinfer.demo.world import Scene
+
+    return Scene(10, night=False).frame(5.0)[0]
+
+
 class Tuner:
     def __init__(
-        self, book: Book, shelf: Shelf, threads: int, say: Callable[[str], None], try_: Try = try_aside
+        self,
+        book: Book,
+        shelf: Shelf,
+        threads: int,
+        say: Callable[[str], None],
+        try_: Try = try_aside,
+        picture: Callable[[], Image] = drawn,
     ) -> None:
         self._book, self._shelf, self._threads, self._say, self._try = book, shelf, threads, say, try_
+        self._picture = picture
 
     async def serve(self) -> None:
         if usable(self._book.machine.offered) == (CPU,):
@@ -45,12 +60,10 @@ class Tuner:
         known = self._book.get(card.digest)
         if known is not None and known.tried:
             return None
-        from meshinfer.demo.world import Scene
-
         with tempfile.TemporaryDirectory(prefix="meshinfer-") as folder:
             frames = Path(folder) / "frames.npz"
             try:
-                save_frames(frames, [Scene(10, night=False, size=(1280, 720)).frame(5.0)[0]])
+                save_frames(frames, [self._picture()])
             except OSError as e:
                 raise ModelError(f"{folder}: {e.strerror}") from None
             tuned = tune(self._shelf.path(card.digest), frames, self._book.machine, self._threads, self._try)

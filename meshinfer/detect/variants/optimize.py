@@ -47,15 +47,15 @@ class Task:
     """For which each model computes on the clock, a variant."""
 
 
-def climb(task: Task, folder: Path, tell: Tell = quiet, ladder: Sequence[Variant] = LADDER) -> list[Trial]:
+def climb(task: Task, folder: Path, tell: Tell = quiet) -> list[Trial]:
     """Try the whole ladder; variant i lies at `file_of(folder, i)` afterwards, its sidecar beside it. A variant that
     cannot be made is a trial with an error. Raises OSError.
     """
     trials = []
-    for place, variant in enumerate(ladder):
+    for place, variant in enumerate(LADDER):
 
         def tell_part(step: str, done: float, place: int = place, name: str = variant.name) -> None:
-            tell(f"{name}: {step}", (place + done) / len(ladder))
+            tell(f"{name}: {step}", (place + done) / len(LADDER))
 
         try:
             trials.append(_try(task, variant, file_of(folder, place), tell_part))
