@@ -77,7 +77,8 @@ def optimize(
         raise ConfigError(f"{footage}: only {len(shots)} frames: some are needed to fit, others to judge; give more")
     fitted, judged = shots[::2], shots[1::2]
     truth = read_truth(Path(labels).expanduser(), judged, card.classes) if labels is not None else None
-    rule = Rule(min_agreement, 0.01 if labels is not None and max_ap_loss is None else max_ap_loss)
+    allowed = 0.01 if labels is not None and max_ap_loss is None else max_ap_loss
+    rule = Rule(min_agreement, max_ap_loss=allowed)
     with tempfile.TemporaryDirectory(prefix="meshinfer-") as place, steps(session) as tell:
         folder = Path(place)
         kept = [keep(some, folder / f) for some, f in ((fitted, "fitted.npz"), (judged, "judged.npz"))]

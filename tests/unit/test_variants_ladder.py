@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from meshinfer.detect.variants.agreement import Agreement
 from meshinfer.detect.variants.ladder import FASTER, LADDER, Node, Rule, Trial, Variant, best, ends, objection
@@ -24,6 +25,9 @@ def trial(variant: Variant = INT8, *, share: float = 1.0, boxes: int = 50, gain:
         (trial(share=0.95), Rule(), ""),
         (trial(share=0.949), Rule(), "only 94.9% of the boxes agree"),
         (trial(share=0.8), Rule(min_agreement=0.8), ""),
+        # A small detector quantised to its last layer, on drawn footage: the same boxes, surer than they were.
+        (replace(trial(), agreement=Agreement(0.97, 50, 0.114)), Rule(), "scores shift by +0.114"),
+        (replace(trial(), agreement=Agreement(0.97, 50, -0.03)), Rule(), ""),
         (trial(boxes=0), Rule(), "nothing to compare"),
         (trial(gain=FASTER - 0.01), Rule(), "not faster here"),
         (Trial(variant=INT8, error="it crashed"), Rule(), "it crashed"),

@@ -39,8 +39,10 @@ class Rule(Struct, frozen=True):
     """What a variant may lose."""
 
     min_agreement: float = 0.95
+    max_score_shift: float = 0.05
+    """Users' thresholds must go on to mean what they meant."""
     max_ap_loss: float | None = None
-    """Decides in place of the agreement, where truth is known."""
+    """Decides in place of both, where truth is known."""
 
 
 class Trial(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -75,6 +77,8 @@ def objection(trial: Trial, rule: Rule) -> str:
         return "the float model finds nothing on these pictures: nothing to compare"
     elif trial.agreement.share < rule.min_agreement:
         return f"only {trial.agreement.share:.1%} of the boxes agree"
+    elif abs(trial.agreement.score_shift) > rule.max_score_shift:
+        return f"scores shift by {trial.agreement.score_shift:+.3f}"
     if trial.gain < FASTER:
         return "not faster here"
     return ""
