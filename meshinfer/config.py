@@ -58,13 +58,15 @@ class SourceConfig(Struct, frozen=True, forbid_unknown_fields=True):
     path: Path
     """A folder, absolute once loaded; in the file relative to the file, in a flag to the working folder."""
     kind: Kind | None = None
-    """Only files of this kind; None: both."""
+    """Only files of this kind; None: videos and images."""
     labels: Labels = msgspec.field(default_factory=dict)
 
 
 class Policy(Struct, frozen=True, forbid_unknown_fields=True):
     share_pixels: bool = False
     """Whether annotated frames may leave this peer. Detections always do."""
+    infer: bool = True
+    """Whether others may send this peer single pictures to run its models over (`meshinfer infer --on`)."""
 
 
 class Limits(Struct, frozen=True, forbid_unknown_fields=True):
@@ -87,6 +89,8 @@ class Models(Struct, frozen=True, forbid_unknown_fields=True):
     """Whether a model that a job names and that lies at another peer is fetched from there."""
     budget_mb: Annotated[int, Meta(ge=1, le=10_000_000)] = 4096
     """Disk for fetched models: the least recently used go first. What was added here by hand stays."""
+    url: Annotated[str, Meta(max_length=512)] = ""
+    """A mirror of the well-known models; empty: where they were published."""
 
 
 class Config(Struct, frozen=True, forbid_unknown_fields=True):
@@ -224,7 +228,7 @@ def _from_text(variable: str, key: str, text: str) -> Any:
             return [part.strip() for part in text.split(",") if part.strip()]
         case "labels":
             return parse_labels([part for part in text.split(",") if part.strip()], where=variable)
-        case "share_pixels" | "fetch" | "cpu_only":
+        case "share_pixels" | "infer" | "fetch" | "cpu_only":
             if text.lower() not in _TRUTH:
                 raise ConfigError(f"{variable}: expected true or false, got {text!r}")
             return _TRUTH[text.lower()]

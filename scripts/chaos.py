@@ -18,6 +18,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -173,11 +174,14 @@ def main() -> int:
     parser.add_argument(
         "--links", choices=["auto", "netns", "proxy"], default="auto", help="what they are made of [auto]"
     )
+    parser.add_argument("--keep", type=Path, metavar="DIR", help="leave the peers' folders there; it must not exist")
     args = parser.parse_args()
     if args.peers < 3:
         parser.error("--peers: three or more, so that footage overlaps and one peer holds none")
-    with tempfile.TemporaryDirectory(prefix="chaos-") as folder:
-        base, rng = Path(folder), random.Random(args.seed)
+    with ExitStack() as stack:
+        base = args.keep or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="chaos-")))
+        base.mkdir(exist_ok=not args.keep)
+        rng = random.Random(args.seed)
         videos = [
             video.rename(base / f"{i}-{video.name}") for i in (1, 2) for video in footage(base / f"{i}", i, 2, 60.0)
         ]

@@ -44,6 +44,7 @@ SECTIONS: tuple[Section, ...] = (
         {
             "publish": "Publish a job file: whoever holds matching footage runs it.",
             "run": "Publish a job from the command line, without a file.",
+            "infer": "Run a model over pictures, here or at a peer that holds it.",
             "subscribe": "Print detections as they are made, anywhere in the mesh.",
             "results": "Collect everything a job found into a folder.",
             "cancel": "Cancel a job everywhere.",

@@ -21,7 +21,7 @@ def cancel(session: Session, job: str, why: str) -> None:
     Example:
       meshinfer cancel 3f2a --why 'wrong model'
     """
-    from meshinfer.cli.client import ask
+    from meshinfer.node.client import ask
 
     cancelled = ask(node_socket(session), "cancel", {"job": job, "why": why})
     if session.json:

@@ -25,8 +25,8 @@ def catalog(session: Session, everywhere: bool) -> int:
       meshinfer catalog --all
       meshinfer catalog --all --json | jq 'select(.entry).entry.name'
     """
-    from meshinfer.cli.client import call
     from meshinfer.cli.output import who
+    from meshinfer.node.client import call
 
     total, seconds, held, unreadable = 0, 0.0, 0, 0
     with call(node_socket(session), "catalog", {"all": everywhere}) as conversation:
@@ -58,7 +58,7 @@ def _total(session: Session, total: int, seconds: float, held: int, unreadable: 
         hint = "" if everywhere else "; --all asks every peer, `meshinfer up --source NAME=DIR` shares some"
         session.out.say(f"no footage{hint}")
         return
-    video = f", {span(seconds)} of video" if seconds else ""
+    video = f", {span(seconds)} of footage" if seconds else ""
     bad = f", {count(unreadable, 'file')} not readable" if unreadable else ""
     session.out.say(f"{count(total, 'file')}, {size(held)}{video}{bad}", "bold")
 
@@ -70,6 +70,9 @@ def _entry_line(entry: dict[str, Any], everywhere: bool) -> str:
     where = clean(f"{entry.get('source')}/{entry.get('name')}")
     pixels = f"{entry.get('width', '?')}x{entry.get('height', '?')}"
     rate = f"{float(entry['fps']):.4g} fps {span(entry.get('duration'))}" if entry.get("fps") else "image"
+    if entry.get("kind") == "series":
+        pixels = f"{entry.get('height', '?')} ch"
+        rate = f"{float(entry['fps']):.5g} Hz {span(entry.get('duration'))}" if entry.get("fps") else "no rate known"
     line = f"{where:<36} {pixels:>9}  {rate:<16} {size(entry.get('bytes')):>7}{_holder(entry, everywhere)}"
     tags = labels(entry.get("labels"))
     return clean(f"{line} {tags}" if tags and len(line) + len(tags) < WIDTH else line)

@@ -10,11 +10,11 @@ from typing import Any
 
 import click
 
-from meshinfer.cli.client import connect as dial
-from meshinfer.cli.client import is_running
 from meshinfer.cli.common import Session
 from meshinfer.errors import NodeNotRunning
 from meshinfer.home import socket_path
+from meshinfer.node.client import connect as dial
+from meshinfer.node.client import is_running
 
 bootstrap_option = click.option(
     "--bootstrap",

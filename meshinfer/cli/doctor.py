@@ -20,7 +20,7 @@ def doctor(session: Session) -> int:
       meshinfer doctor
       meshinfer doctor --json | jq '.checks[] | select(.ok | not)'
     """
-    from meshinfer.cli.client import ask
+    from meshinfer.node.client import ask
 
     answer = ask(node_socket(session), "doctor")
     checks = answer.get("checks") or []

@@ -42,7 +42,7 @@ def send(
     bootstrap: tuple[str, ...],
 ) -> int:
     """Publish `spec` through the local node or as a guest; the exit code."""
-    from meshinfer.cli.client import ask
+    from meshinfer.node.client import ask
 
     with node_or_guest(session, bootstrap) as node:
         if dry_run:
@@ -69,9 +69,9 @@ def _announcement(published: dict[str, Any]) -> str:
 
 def watch(session: Session, node: Path, job: str, timeout: float | None) -> int:
     """Show the job's progress until it is over, then its summary; the exit code says how it went."""
-    from meshinfer.cli.client import call
     from meshinfer.cli.progress import Progress
     from meshinfer.cli.views import did_nothing, outcome, show_job
+    from meshinfer.node.client import call
 
     try:
         with call(node, "follow", {"job": job}, silence=None, timeout=timeout) as conversation:

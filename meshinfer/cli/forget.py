@@ -20,7 +20,7 @@ def forget(session: Session, peer: str) -> None:
     Example:
       meshinfer forget dock-old
     """
-    from meshinfer.cli.client import ask
+    from meshinfer.node.client import ask
 
     gone = ask(node_socket(session), "forget", {"peer": peer})
     if session.json:

@@ -29,7 +29,7 @@ TEMPLATE = """\
 # [[source]]
 # name = "dock"
 # path = "/data/dock"
-# kind = "video"                          # or "image"; both when left out
+# kind = "video"                          # or "image", both when left out; "series": CSV, WAV, Parquet
 # labels = {{ camera = "dock-1" }}
 
 [policy]
@@ -41,6 +41,10 @@ TEMPLATE = """\
 # disk_reserve_mb = 512                   # with less free disk no task is started
 # settle = 2.0                            # seconds a file must not have changed before it is taken in
 # rescan = 2.0                            # seconds between two looks at the sources
+
+[models]
+# signers = ["12D3KooW..."]               # peers whose models may run here, besides this one's own
+# budget_mb = 4096                        # disk for models fetched from others
 """
 
 

@@ -23,8 +23,8 @@ def jobs(session: Session, job: str | None, explain: bool) -> int:
       meshinfer jobs
       meshinfer jobs 3f2a --explain
     """
-    from meshinfer.cli.client import ask
     from meshinfer.cli.views import show_job, show_jobs, show_story
+    from meshinfer.node.client import ask
 
     node = node_socket(session)
     if job is None:

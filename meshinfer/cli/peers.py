@@ -20,7 +20,7 @@ def peers(session: Session) -> None:
       meshinfer peers
       meshinfer peers --json | jq '.peers[].name'
     """
-    from meshinfer.cli.client import ask
+    from meshinfer.node.client import ask
 
     answer = ask(node_socket(session), "peers")
     if session.json:

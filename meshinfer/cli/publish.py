@@ -35,8 +35,8 @@ def publish(
       meshinfer publish configs/jobs/people.yaml --follow
       meshinfer publish people.yaml --set sample.fps=2 --set on.labels.site=hamburg --dry-run
     """
+    from meshinfer.api.jobfile import load_job
     from meshinfer.cli.follow import send
-    from meshinfer.cli.jobfile import load_job
 
     _, spec = load_job(file, settings)
     return send(session, spec, follow=follow, dry_run=dry_run, timeout=timeout, bootstrap=bootstrap)

@@ -34,8 +34,8 @@ def results(session: Session, job: str, folder: str, annotate: int, force: bool)
       meshinfer results people -d out/
       meshinfer results 3f2a -d out/ --annotate 12
     """
-    from meshinfer.cli.client import call
     from meshinfer.cli.export import Export
+    from meshinfer.node.client import call
 
     target = Path(folder).expanduser().absolute()
     node = node_socket(session)

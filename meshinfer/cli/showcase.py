@@ -10,7 +10,6 @@ from typing import Any
 import msgspec
 
 from meshinfer.cli import showcase_plan
-from meshinfer.cli.client import ask
 from meshinfer.cli.output import Output, span
 from meshinfer.cli.showcase_feed import Feed
 from meshinfer.cli.showcase_footage import site_folders, videos
@@ -25,6 +24,7 @@ from meshinfer.cli.showcase_screen import Screen
 from meshinfer.cli.showcase_stage import lay_footage, start_peers
 from meshinfer.cli.showcase_watch import Collected, catch_up, watch
 from meshinfer.errors import MeshInferError
+from meshinfer.node.client import ask
 
 SPEC: dict[str, Any] = {
     "name": "yard",

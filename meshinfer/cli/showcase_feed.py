@@ -8,8 +8,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from meshinfer.cli.client import call
 from meshinfer.errors import MeshInferError
+from meshinfer.node.client import call
 
 BOUND = 1000
 """Messages that may wait; a reader that is slower holds the node's answers up, not our memory."""

@@ -12,9 +12,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from meshinfer.cli.client import ask
 from meshinfer.errors import MeshError, NodeNotRunning
 from meshinfer.home import socket_path
+from meshinfer.node.client import ask
 
 PATIENCE = 30.0
 """Seconds for a step of the start that takes two."""

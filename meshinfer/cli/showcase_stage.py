@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 
-from meshinfer.cli.client import ask
 from meshinfer.cli.output import count, short, size, span
 from meshinfer.cli.showcase_footage import draw, site_folders, videos
 from meshinfer.cli.showcase_peers import Crew, Peer
@@ -13,6 +12,7 @@ from meshinfer.cli.showcase_plan import Plan
 from meshinfer.cli.showcase_reckoning import Site
 from meshinfer.cli.showcase_screen import Screen
 from meshinfer.demo import read_truth, truth_path
+from meshinfer.node.client import ask
 from meshinfer.schedule.choice import MEETING
 
 

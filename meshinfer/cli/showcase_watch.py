@@ -7,7 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from meshinfer.cli.client import call
 from meshinfer.cli.export import Export
 from meshinfer.cli.showcase_feed import Feed
 from meshinfer.cli.showcase_peers import Crew
@@ -15,6 +14,7 @@ from meshinfer.cli.showcase_reckoning import Frame
 from meshinfer.cli.showcase_screen import JobScreen
 from meshinfer.cli.spool import Row, read_rows
 from meshinfer.errors import TimedOut
+from meshinfer.node.client import call
 
 WORK_PATIENCE = 180.0
 """Seconds for a job that takes ten, and a few more where somebody is killed."""

@@ -20,7 +20,7 @@ def status(session: Session) -> None:
       meshinfer status
       meshinfer status --json | jq .running
     """
-    from meshinfer.cli.client import ask
+    from meshinfer.node.client import ask
 
     answer = ask(node_socket(session), "status")
     if session.json:

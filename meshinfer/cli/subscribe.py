@@ -43,7 +43,7 @@ def subscribe(
       meshinfer subscribe --label person --min-score 0.5
       meshinfer subscribe --since 10m --json | jq .entry
     """
-    from meshinfer.cli.client import call
+    from meshinfer.node.client import call
 
     args: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
     if names := [name.strip() for text in labels for name in text.split(",") if name.strip()]:

@@ -214,7 +214,7 @@ def outcome(session: Session, node: Path, summary: dict[str, Any]) -> int:
 
 def explain_nothing(session: Session, node: Path, summary: dict[str, Any]) -> None:
     """Say why nobody ran a job: ask every peer for its verdict."""
-    from meshinfer.cli.client import ask
+    from meshinfer.node.client import ask
 
     described = ask(node, "job", {"job": summary.get("job", "")})
     peers = described.get("peers") or []

@@ -19,12 +19,17 @@ class ModelCard(Struct, frozen=True):
     layout: str
     width: int
     height: int
-    """Of its input, in pixels."""
+    """Of its input, in pixels; samples and channels of a window where it takes series."""
     classes: tuple[str, ...]
     bytes: int
     licence: str
     notices: tuple[str, ...]
     """What was assumed, for the user to judge."""
+
+    @property
+    def takes_series(self) -> bool:
+        """Whether it looks at windows of series; all others look at pictures."""
+        return self.layout.startswith("series")
 
     @property
     def reference(self) -> str:

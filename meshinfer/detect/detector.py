@@ -15,13 +15,15 @@ from meshinfer.detect.layouts.layout import Candidates, Floats
 from meshinfer.detect.names import clean, name_classes, read_names
 from meshinfer.detect.onnx import DTYPES, Input, Session
 from meshinfer.detect.preprocess import PADDING, Canvas, Image, Recipe
-from meshinfer.detect.sidecar import read_sidecar
+from meshinfer.detect.sidecar import read_sidecar, sidecar_bytes
 from meshinfer.detect.suppress import best_first, suppress
+from meshinfer.detect.wellknown import licence_of
 from meshinfer.errors import ModelError
-from meshinfer.model.bundle import MAX_MODEL_BYTES
+from meshinfer.model.bundle import MAX_MODEL_BYTES, model_digest
 from meshinfer.model.detection import MAX_DETECTIONS, Detection
 from meshinfer.model.ids import ModelDigest
 from meshinfer.model.job import Detect
+from meshinfer.model.series import SeriesInput
 from meshinfer.model.typed import no_such_class
 
 _DEFAULT_SIZE = 640
@@ -30,6 +32,9 @@ _SIZES = range(16, 4097)
 
 class Detector:
     """A loaded model and how to feed and read it."""
+
+    series: SeriesInput | None = None
+    """What it wants where it looks at series (`detect/series.py`); None: it looks at pictures."""
 
     def __init__(self, card: ModelCard, session: Session, layout: Layout, recipe: Recipe) -> None:
         self.card = card
@@ -105,8 +110,14 @@ def load_detector(
 
 def _load(path: Path, name: str, version: str, open_session: Callable[[bytes], Session]) -> Detector:
     data = _read(path)
-    sidecar = read_sidecar(path)
+    sidecar, sha256 = read_sidecar(path), ModelDigest(hashlib.sha256(data).hexdigest())
     session = open_session(data)
+    digest = model_digest(sha256, sidecar_bytes(path))
+    licence = sidecar.licence or clean(session.metadata.get("license", "")) or licence_of(sha256)
+    if sidecar.series is not None or [len(i.shape) in (2, 3) for i in session.inputs] == [True]:
+        from meshinfer.detect.series import load_series  # it builds on this module
+
+        return load_series(session, sidecar, name, version, digest, licence, len(data))
     source = _image_input(session)
     width, height, size_notices = _input_size(source, session.metadata)
     dtype = DTYPES[source.type]
@@ -124,13 +135,13 @@ def _load(path: Path, name: str, version: str, open_session: Callable[[bytes], S
     card = ModelCard(
         name=name,
         version=version,
-        digest=ModelDigest(hashlib.sha256(data).hexdigest()),
+        digest=digest,
         layout=layout.name,
         width=width,
         height=height,
         classes=classes,
         bytes=len(data),
-        licence=sidecar.licence or clean(session.metadata.get("license", "")),
+        licence=licence,
         notices=size_notices + notices,
     )
     return Detector(card, session, layout, layout.recipe.overridden(sidecar))

@@ -9,8 +9,8 @@ import msgspec
 from msgspec import Meta, Struct
 
 from meshinfer.errors import ModelError
-
-_MAX_BYTES = 1024 * 1024
+from meshinfer.model.bundle import MAX_SIDECAR
+from meshinfer.model.series import SeriesTable
 
 Colour = Literal["bgr", "rgb"]
 Fit = Literal["letterbox", "stretch", "top-left"]
@@ -37,24 +37,38 @@ class Sidecar(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tru
         | None
     ) = None
     licence: Annotated[str, Meta(max_length=128)] = ""
+    series: SeriesTable | None = None
+    """Of a model that looks at series: docs/SERIES.md."""
 
 
 def sidecar_path(model: Path) -> Path:
     return model.with_suffix(".toml")
 
 
-def read_sidecar(model: Path) -> Sidecar:
-    """The sidecar of a model file; an empty one where there is none. Raises ModelError that names the key."""
-    path = sidecar_path(model)
+def sidecar_bytes(model: Path) -> bytes:
+    """The sidecar beside a model file as it lies there; empty where there is none. Raises ModelError."""
+    return read_bounded(sidecar_path(model), may_miss=True)
+
+
+def read_bounded(path: Path, *, may_miss: bool) -> bytes:
+    """The bytes of one sidecar. Raises ModelError."""
     try:
         with path.open("rb") as file:
-            text = file.read(_MAX_BYTES + 1)
+            data = file.read(MAX_SIDECAR + 1)
     except FileNotFoundError:
-        return Sidecar()
+        if may_miss:
+            return b""
+        raise ModelError(f"{path.name}: no such sidecar") from None
     except OSError as e:
         raise ModelError(f"{path.name}: cannot be read: {e.strerror}") from None
-    if len(text) > _MAX_BYTES:
-        raise ModelError(f"{path.name}: over {_MAX_BYTES} bytes: it should hold a few lines")
+    if len(data) > MAX_SIDECAR:
+        raise ModelError(f"{path.name}: over {MAX_SIDECAR // 1024} KiB: it should hold a few lines")
+    return data
+
+
+def read_sidecar(model: Path) -> Sidecar:
+    """The sidecar of a model file; an empty one where there is none. Raises ModelError that names the key."""
+    path, text = sidecar_path(model), sidecar_bytes(model)
     try:
         return msgspec.toml.decode(text, type=Sidecar)
     except msgspec.ValidationError as e:

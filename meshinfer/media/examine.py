@@ -10,6 +10,7 @@ from meshinfer.errors import MediaError
 from meshinfer.media.hashing import content_id
 from meshinfer.media.probe import probe
 from meshinfer.media.scan import Seen
+from meshinfer.media.series import series_format
 from meshinfer.media.sniff import HEAD, expected_kind, sniff
 from meshinfer.media.source import SourceSpec
 from meshinfer.model.catalog import Entry, Unreadable
@@ -41,15 +42,16 @@ def examine(spec: SourceSpec, name: str, seen: Seen, check: Callable[[], object]
         with path.open("rb") as file:
             if _seen(os.fstat(file.fileno())) != seen:
                 return unreadable("still being written", final=False, waiting=True)
-            kind = sniff(file.read(HEAD), name)
+            head = file.read(HEAD)
+            kind = sniff(head, name) or ("series" if spec.kind == "series" and series_format(head) else None)
             if kind is None:
                 expected = expected_kind(name)
-                if expected is None or spec.kind not in (None, expected):
+                if expected is None or not spec.takes(expected):
                     return Verdict(name, seen, None)
                 return unreadable(f"no {expected} of a known format" if seen.size else "is empty")
-            if spec.kind not in (None, kind):
+            if not spec.takes(kind):
                 return Verdict(name, seen, None)
-            probed = probe(path, kind, name)
+            probed = probe(path, kind, name, check)
             content = content_id(file, check)
         if _seen(path.stat()) != seen:
             return unreadable("still being written", final=False, waiting=True)

@@ -15,7 +15,7 @@ from meshinfer.media.video import Frame, Image, Video, Videos, open_file
 from meshinfer.model.catalog import Kind
 from meshinfer.model.job import Sample
 
-__all__ = ["Frame", "Frames", "Image", "Videos", "open_frames", "read_frame"]
+__all__ = ["Frame", "Frames", "Image", "Videos", "decode_image", "open_frames", "read_frame"]
 
 _MAX_IMAGE_BYTES = 256 * 1024 * 1024
 _MAX_PIXELS = 1 << 27
@@ -49,7 +49,7 @@ class Frames:
 
     def __enter__(self) -> Frames:
         if self._kind == "video":
-            video = Video(self._path) if self._videos is None else self._videos.take(self._path, self._first)
+            video = Video(self._path) if self._videos is None else self._videos.take(self._path, self._first, Video)
             video.skip(self._first, self._halt)
             self._video = video
         return self
@@ -106,7 +106,9 @@ def open_frames(
 
 
 def read_frame(path: Path, kind: Kind, index: int, *, videos: Videos | None = None) -> Image:
-    """One frame. Raises MediaError where the file has no such frame."""
+    """One frame. Raises MediaError where the file has no such frame, and for a series, which is no picture."""
+    if kind == "series":
+        raise MediaError(f"{path.name}: is a series")
     with open_frames(path, kind, Sample(), index, index + 1, videos=videos) as frames:
         for frame in frames:
             return frame.image
@@ -118,16 +120,21 @@ def _read_image(path: Path) -> Image:
         data = file.read(_MAX_IMAGE_BYTES + 1)
     if len(data) > _MAX_IMAGE_BYTES:
         raise MediaError(f"{path.name}: over {_MAX_IMAGE_BYTES // 2**20} MiB: larger images are not read")
+    return decode_image(data, path.name)
+
+
+def decode_image(data: bytes, name: str) -> Image:
+    """The pixels of an image file's bytes, turned upright. Raises MediaError that begins with `name`."""
     header = read_header(data)
     if not header.whole:
-        raise MediaError(f"{path.name}: no image that can be decoded: its end is missing or damaged")
+        raise MediaError(f"{name}: no image that can be decoded: its end is missing or damaged")
     if header.width * header.height > _MAX_PIXELS:
-        raise MediaError(f"{path.name}: {header.width}x{header.height} pixels: larger images are not read")
+        raise MediaError(f"{name}: {header.width}x{header.height} pixels: larger images are not read")
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     except cv2.error as e:
-        raise MediaError(f"{path.name}: cannot be read as an image: {e.err}") from None
+        raise MediaError(f"{name}: cannot be read as an image: {e.err}") from None
     if image is None:
-        raise MediaError(f"{path.name}: no image that can be decoded (damaged, cut off, or not an image)")
+        raise MediaError(f"{name}: no image that can be decoded (damaged, cut off, or not an image)")
     pixels: Image = image
     return pixels

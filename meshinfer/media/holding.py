@@ -14,6 +14,7 @@ from meshinfer.media.sniff import expected_kind
 from meshinfer.media.source import SourceSpec
 from meshinfer.model.catalog import Entry, SourceSummary, Unreadable
 from meshinfer.model.ids import digest_of
+from meshinfer.model.series import MAX_RATE
 
 Known = tuple[int, int, Entry | Unreadable]
 """Bytes, mtime in nanoseconds, and what the file of that size and time turned out to be."""
@@ -121,7 +122,7 @@ class Holding:
         waiting = [
             Unreadable(self.spec.name, name, "still being written", waiting=True)
             for name in look.waiting
-            if (kind := expected_kind(name)) is not None and self.spec.kind in (None, kind)
+            if (kind := expected_kind(name)) is not None and self.spec.takes(kind)
         ]
         listed = [u for u in (*look.refused.values(), *waiting) if self.unreadable.get(u.name) != u]
         self.unreadable.update((u.name, u) for u in listed)
@@ -167,7 +168,20 @@ class Holding:
         return self._settled.get(name) == (info.st_size, info.st_mtime_ns)
 
     def _labelled(self, what: Entry | Unreadable) -> Entry | Unreadable:
-        return replace(what, labels=self.labels) if isinstance(what, Entry) else what
+        if not isinstance(what, Entry):
+            return what
+        if what.kind == "series" and not what.fps and (rate := labelled_rate(self.labels)):
+            return replace(what, labels=self.labels, fps=rate, duration=what.frames / rate)
+        return replace(what, labels=self.labels)
+
+
+def labelled_rate(labels: dict[str, str]) -> float:
+    """Samples a second that the label `rate` gives for series that do not say it themselves; 0 where it gives none."""
+    try:
+        rate = float(labels.get("rate", 0))
+    except ValueError:
+        return 0.0
+    return rate if 0 < rate <= MAX_RATE else 0.0
 
 
 def summarise(spec: SourceSpec, labels: dict[str, str], entries: list[Entry], unreadable: int) -> SourceSummary:

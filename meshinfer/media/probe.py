@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -12,6 +13,7 @@ import meshinfer.media.frames  # noqa: F401  (it sets the decoder up: silent, an
 from meshinfer.errors import MediaError
 from meshinfer.media import captured
 from meshinfer.media.picture import read_header
+from meshinfer.media.series import survey
 from meshinfer.model.catalog import Kind
 
 MAX_SIDE: Final = 65535
@@ -43,9 +45,16 @@ class Probed(NamedTuple):
     captured: float | None
 
 
-def probe(path: Path, kind: Kind, name: str) -> Probed:
-    """Blocks. `name` is the entry's: it may hold the capture time. Raises MediaError with the reason, and OSError."""
+def probe(path: Path, kind: Kind, name: str, check: Callable[[], object] = lambda: None) -> Probed:
+    """Blocks. `name` is the entry's: it may hold the capture time. `check` is called now and then where it takes long.
+
+    Raises MediaError with the reason, OSError, and what `check` raises.
+    """
     try:
+        if kind == "series":
+            found = survey(path, check)
+            at = found.captured or captured.from_name(name)
+            return Probed(1, found.channels, found.samples, found.rate, found.seconds, at)
         return _probe_image(path, name) if kind == "image" else _probe_video(path, name)
     except cv2.error as e:
         raise MediaError(f"the decoder failed: {str(e.err)[:200]}") from None

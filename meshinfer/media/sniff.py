@@ -20,6 +20,7 @@ _VIDEO_NAMES: Final = (
 _IMAGE_NAMES: Final = ".jpg .jpeg .jpe .png .bmp .webp .tif .tiff .jp2 .ppm .pgm .pnm"
 VIDEO_SUFFIXES: Final = frozenset(_VIDEO_NAMES.split())
 IMAGE_SUFFIXES: Final = frozenset(_IMAGE_NAMES.split())
+SERIES_SUFFIXES: Final = frozenset({".csv", ".tsv", ".wav", ".parquet"})
 
 _VIDEO: Final = (
     b"\x1aE\xdf\xa3",  # Matroska, WebM
@@ -47,6 +48,8 @@ _AUDIO_BRANDS: Final = frozenset({b"M4A ", b"M4B ", b"M4P "})
 def expected_kind(name: str) -> Kind | None:
     """What the name of a file promises."""
     suffix = PurePosixPath(name).suffix.lower()
+    if suffix in SERIES_SUFFIXES:
+        return "series"
     return "video" if suffix in VIDEO_SUFFIXES else "image" if suffix in IMAGE_SUFFIXES else None
 
 

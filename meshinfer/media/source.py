@@ -19,7 +19,11 @@ class SourceSpec(Struct, frozen=True):
     path: Path
     labels: dict[str, str] = {}
     kind: Kind | None = None
-    """Files of the other kind are no footage of this source. None: both."""
+    """Files of other kinds are no footage of this source. None: videos and images. Series are read only where a source
+    says so: folders of footage often hold logs and tables that nobody means."""
+
+    def takes(self, kind: Kind) -> bool:
+        return kind == self.kind if self.kind else kind != "series"
 
     @property
     def root(self) -> Path:

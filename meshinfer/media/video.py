@@ -11,7 +11,7 @@ import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Final, NamedTuple
+from typing import BinaryIO, Final, NamedTuple, Protocol, TypeVar
 
 import cv2
 import numpy as np
@@ -45,7 +45,7 @@ class Frame:
     image: Image
 
 
-class _Version(NamedTuple):
+class Version(NamedTuple):
     """Which bytes lay under a path."""
 
     path: Path
@@ -60,7 +60,7 @@ class Video:
 
     def __init__(self, path: Path) -> None:
         """Raises MediaError for what cannot be opened."""
-        self.version = _version(path)
+        self.version = version_of(path)
         self.next = 0
         """Index of the frame that comes next."""
         self._capture = _capture(path)
@@ -123,24 +123,45 @@ class Video:
         self._is_over, self._failure = True, f"the decoder failed after frame {self.next}: {error.err}"
 
 
+class Footage(Protocol):
+    """What stays open between spans."""
+
+    version: Version
+    next: int
+
+    def __init__(self, path: Path) -> None: ...
+
+    def close(self) -> None: ...
+
+
+F = TypeVar("F", bound=Footage)
+
+
 class Videos:
-    """The videos that were read last, open still. For one thread at a time."""
+    """The videos (and series) that were read last, open still. For one thread at a time."""
 
     def __init__(self) -> None:
-        self._kept: list[Video] = []
+        self._kept: list[Footage] = []
         """The longest unused first."""
 
-    def take(self, path: Path, first: int) -> Video:
-        """One that can be read from frame `first` on, the least way before it. Raises MediaError."""
-        version = _version(path)
-        fit = [video for video in self._kept if video.version == version and video.next <= first]
+    def take(self, path: Path, first: int, kind: type[F]) -> F:
+        """One that can be read from frame `first` on, the least way before it. Raises MediaError.
+
+        `kind`: the class that opens it, `Video` or `media.series.Series`.
+        """
+        version = version_of(path)
+        fit = [
+            video
+            for video in self._kept
+            if isinstance(video, kind) and video.version == version and video.next <= first
+        ]
         if not fit:
-            return Video(path)
+            return kind(path)
         video = max(fit, key=lambda video: video.next)
         self._kept.remove(video)
         return video
 
-    def put(self, video: Video) -> None:
+    def put(self, video: Footage) -> None:
         self._kept.append(video)
         while len(self._kept) > KEPT:
             self._kept.pop(0).close()
@@ -166,10 +187,10 @@ def open_file(path: Path) -> BinaryIO:
         raise MediaError(f"{path.name}: cannot be read: {e.strerror}") from None
 
 
-def _version(path: Path) -> _Version:
+def version_of(path: Path) -> Version:
     with open_file(path) as file:
         status = os.fstat(file.fileno())
-    return _Version(path, status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+    return Version(path, status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
 
 
 def _capture(path: Path) -> cv2.VideoCapture:

@@ -8,7 +8,9 @@ from msgspec import Meta, Struct
 
 from meshinfer.model.ids import Content, Count, Labels, Name, Real, Seconds, Text
 
-Kind = Literal["video", "image"]
+Kind = Literal["video", "image", "series"]
+"""A series is numbers over time: vibration, temperatures, sound. Its samples are its frames, a channel a row: one is
+1 wide and as high as there are channels; a window of n samples, as a model sees it, is n wide."""
 
 EntryName = Annotated[str, Meta(min_length=1, max_length=1024)]
 """Path of a file below its source's folder, with forward slashes. Never an absolute path."""
@@ -30,9 +32,9 @@ class Entry(Struct, frozen=True, omit_defaults=True):
     width: Count
     height: Count
     frames: Count
-    """1 for an image; for a video what the container says, 0 where it does not say."""
+    """1 for an image; for a video what the container says, 0 where it does not say; samples of a series."""
     fps: Real
-    """0 for an image."""
+    """0 for an image; samples a second of a series, 0 where it does not say."""
     duration: Seconds
     """Seconds; 0 for an image."""
     captured: Real | None = None
@@ -53,13 +55,13 @@ class SourceSummary(Struct, frozen=True, omit_defaults=True):
     """What others learn of a source without asking: never a path."""
 
     name: Name
-    kinds: Annotated[tuple[Kind, ...], Meta(max_length=2)]
+    kinds: Annotated[tuple[Kind, ...], Meta(max_length=3)]
     labels: Labels
     entries: Count
     unreadable: Count
     bytes: Count
     duration: Seconds
-    """Seconds of video in all."""
+    """Seconds of video and of series in all."""
     oldest: Real | None = None
     newest: Real | None = None
     digest: Annotated[str, Meta(max_length=32)] = ""

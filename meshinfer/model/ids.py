@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Annotated, NewType
 
 from msgspec import Meta
@@ -24,7 +25,7 @@ ContentId = NewType("ContentId", str)
 """32 hex digits of the sha256 of a file's bytes: names footage by what it shows, not by where it lies."""
 
 ModelDigest = NewType("ModelDigest", str)
-"""64 hex digits: sha256 of the model file."""
+"""64 hex digits: sha256 of the model file, or of the file and its sidecar (`model/bundle.py`)."""
 
 # \Z, not $, which would let a line feed pass: base58 and hex decoders skip it, so one peer would have two names.
 PEER_ID = Meta(min_length=40, max_length=64, pattern=r"^[1-9A-HJ-NP-Za-km-z]+\Z")
@@ -83,10 +84,12 @@ def task_id(unit: UnitId, span: int) -> TaskId:
     return TaskId(f"{unit}{span:08x}")
 
 
+@lru_cache(maxsize=8192)
 def unit_of(task: TaskId) -> UnitId:
     return UnitId(task[:24])
 
 
+@lru_cache(maxsize=8192)
 def span_of(task: TaskId) -> int:
     return int(task[24:], 16)
 

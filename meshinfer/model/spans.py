@@ -22,6 +22,9 @@ FEWEST_SAMPLED = 64
 MAX_SPANS = 10_000
 """Of one entry: 83 hours. What is longer has longer spans."""
 
+FEWEST_SAMPLES = 1 << 18
+"""Of a series in a span: with one sample a minute, 30 s would hold none, and a window of a fast one takes thousands."""
+
 USUAL_FPS = 25.0
 """Where the container gives no sensible rate."""
 
@@ -48,17 +51,28 @@ def cut(spec: JobSpec, entry: Entry) -> Cut:
     """
     if entry.kind == "image" or entry.frames < 2 or spec.limits.frames is not None:
         return WHOLE
+    if entry.kind == "series":  # whatever the windows: those that begin in a span are its own
+        return _pieces(entry.frames, max(SPAN_SECONDS * entry.fps, FEWEST_SAMPLES, entry.frames / MAX_SPANS))
     fps = entry.fps if 1 <= entry.fps <= 240 else USUAL_FPS
     stride = 1.0 if spec.sample.every == "frame" else float(spec.sample.every)
     if spec.sample.fps is not None:
         stride = max(1.0, fps / spec.sample.fps)
-    length = math.ceil(max(SPAN_SECONDS * fps, FEWEST_SAMPLED * stride, entry.frames / MAX_SPANS))
-    spans = (entry.frames + length // 2) // length  # the last has half a length at least, and less than one and a half
+    return _pieces(entry.frames, max(SPAN_SECONDS * fps, FEWEST_SAMPLED * stride, entry.frames / MAX_SPANS))
+
+
+def _pieces(frames: int, least: float) -> Cut:
+    length = math.ceil(least)
+    spans = (frames + length // 2) // length  # the last has half a length at least, and less than one and a half
     return WHOLE if spans <= 1 else Cut(spans, length)
 
 
 def frames_expected(spec: JobSpec, entry: Entry, first: int = 0, stop: int | None = None) -> int:
-    """Frames that the job's sampling picks in [first, stop), as far as the container tells."""
+    """Frames that the job's sampling picks in [first, stop), as far as the container tells.
+
+    How many windows of a series are looked at is the model's matter: none are promised.
+    """
+    if entry.kind == "series":
+        return 0
     stop = entry.frames if stop is None else min(stop, entry.frames)
     n = _sampled_before(spec, entry, stop) - _sampled_before(spec, entry, first)
     return max(0, n if spec.limits.frames is None else min(n, spec.limits.frames))

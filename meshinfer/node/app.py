@@ -82,14 +82,16 @@ class _Peer:
         book = await trio.to_thread.run_sync(open_book, config.home)  # imports the runtime, which takes a moment
         say_soon = partial(_soon, trio.lowlevel.current_trio_token())
         opener = Opener(book, lambda text: say_soon(lambda: self.say(text)))
-        shelf = open_shelf(config.home) if config.limits.cpu_only else open_shelf(config.home, opener)
+        shelf = open_shelf(config, self.identity, self.say, on_cpu if config.limits.cpu_only else opener)
         db = await trio.to_thread.run_sync(open_healed, config.home / DATABASE)
         damaged = trio.Event()
         db.on_damage = partial(_soon, trio.lowlevel.current_trio_token(), damaged.set)
         log = EventLog(db, self.identity.peer_id)
         try:
             head = await trio.to_thread.run_sync(log.head)
-            cards = await trio.to_thread.run_sync(shelf.list)
+            cards = await trio.to_thread.run_sync(shelf.runnable)
+            for why in (await trio.to_thread.run_sync(shelf.refused)).values():
+                self.say(why)
             async with open_mesh(
                 self.identity,
                 listen=settings.listen,
@@ -130,9 +132,17 @@ class _Peer:
             scope.cancel()
 
 
-def open_shelf(home: Path, opener: Open = on_cpu) -> Shelf:
-    """The models of the peer in `home`. Who adds to it holds the home's lock: a node knows what it has loaded."""
-    return Shelf(models_folder(home), opener)
+def open_shelf(config: Config, identity: Identity, say: Callable[[str], None], opener: Open = on_cpu) -> Shelf:
+    """The models of the peer in the home. Who changes it holds the home's lock: a node knows what it has loaded."""
+    return Shelf(
+        models_folder(config.home),
+        identity.peer_id,
+        identity.sign,
+        signers=config.models.signers,
+        budget=config.models.budget_mb * 2**20,
+        opener=opener,
+        say=say,
+    )
 
 
 def keep_the_loop_free() -> None:
@@ -187,39 +197,50 @@ def guest(config: Config) -> Iterator[Path]:
     path.
     """
     with tempfile.TemporaryDirectory(prefix="meshinfer-") as folder:
-        home = Path(folder)
-        here = msgspec.structs.replace(config, home=home, source=())
-        joined: dict[str, Any] = {}
-        ready = threading.Event()
+        here = msgspec.structs.replace(config, home=Path(folder), source=())
+        with _in_background(here, ephemeral(), lambda text: None, is_guest=True) as socket:
+            yield socket
 
-        def on_ready(status: dict[str, Any]) -> None:
-            joined["status"] = status
+
+@contextmanager
+def background(config: Config, *, say: Callable[[str], None]) -> Iterator[Path]:
+    """Be a peer for as long as the context lasts, in a thread; the control socket's path. Raises what `run` raises."""
+    make_home(config.home)
+    with hold(config.home), _in_background(config, load_or_create(config.home / "identity.key"), say) as socket:
+        yield socket
+
+
+@contextmanager
+def _in_background(
+    config: Config, identity: Identity, say: Callable[[str], None], *, is_guest: bool = False
+) -> Iterator[Path]:
+    handle: dict[str, Any] = {}
+    ready = threading.Event()
+
+    async def main() -> None:
+        peer = _Peer(config, identity, say, lambda status: ready.set(), is_guest=is_guest)
+        handle["stop"] = (trio.lowlevel.current_trio_token(), peer.stop)
+        await peer.run()
+
+    def thread() -> None:
+        try:
+            _unwrapped(trio.run, main)
+        except BaseException as e:  # noqa: BLE001  raised again in the thread that waits
+            handle["error"] = e
+        finally:
             ready.set()
 
-        async def main() -> None:
-            peer = _Peer(here, ephemeral(), lambda text: None, on_ready, is_guest=True)
-            joined["stop"] = (trio.lowlevel.current_trio_token(), peer.stop)
-            await peer.run()
-
-        def thread() -> None:
-            try:
-                _unwrapped(trio.run, main)
-            except BaseException as e:  # noqa: BLE001  raised again in the thread that waits
-                joined["error"] = e
-            finally:
-                ready.set()
-
-        worker = threading.Thread(target=thread, name="guest", daemon=True)
-        worker.start()
-        try:
-            ready.wait()
-            if "error" in joined:
-                raise joined["error"]
-            yield socket_path(home)
-        finally:
-            if worker.is_alive() and "stop" in joined:
-                _soon(*joined["stop"])
-            worker.join(10.0)
+    worker = threading.Thread(target=thread, name="peer", daemon=True)
+    worker.start()
+    try:
+        ready.wait()
+        if "error" in handle:
+            raise handle["error"]
+        yield socket_path(config.home)
+    finally:
+        if worker.is_alive() and "stop" in handle:
+            _soon(*handle["stop"])
+        worker.join(10.0)
 
 
 def _swarm_key(path: Path | None) -> bytes | None:

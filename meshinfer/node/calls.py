@@ -12,17 +12,28 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import trio
 
-from meshinfer.errors import ConfigError, MeshError, ModelError, ProtocolError, StoreError
+from meshinfer.errors import ConfigError, MeshError, ProtocolError, StoreError
 from meshinfer.model.detection import Cursor
 from meshinfer.model.facts import Cancel, ModelRef
 from meshinfer.model.ids import JobId, ModelDigest, PeerId
-from meshinfer.model.job import JobOrder, JobSpec, job_id, pack_spec
+from meshinfer.model.job import Detect, JobOrder, JobSpec, job_id, pack_spec
 from meshinfer.model.jobfile import read_spec
+from meshinfer.model.typed import typed
 from meshinfer.node.closing import closing
 from meshinfer.node.follow import Follower
 from meshinfer.node.merge import merged
+from meshinfer.node.model_calls import ModelCalls
 from meshinfer.node.subscription import Filter, Subscription
-from meshinfer.node.views import View, event_view, job_view, missing_view, peers_view, story_view, verdict_view
+from meshinfer.node.views import (
+    View,
+    event_view,
+    job_view,
+    missing_view,
+    peers_view,
+    seen_view,
+    story_view,
+    verdict_view,
+)
 from meshinfer.schedule.log import MAX_LISTED
 from meshinfer.schedule.state import ScheduleState
 from meshinfer.wire.messages import Ask, CatalogPage, ResultsOf
@@ -37,6 +48,8 @@ Answers = AsyncGenerator[dict[str, Any], None]
 _AGO = re.compile(r"^(\d+(?:\.\d+)?)(s|m|h|d)?$")
 _SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, None: 1.0}
 PUBLISH_PATIENCE = 15.0
+JOIN_PATIENCE = 3.0
+"""Seconds in which a node that has just started hears of the peers behind its bootstrap peer."""
 MAX_FETCHED = 50
 """Jobs, the newest, whose state is asked of those that take part when all are listed."""
 
@@ -60,8 +73,8 @@ class Calls:
             "subscribe": self.subscribe,
             "results": self.results,
             "forget": self.forget,
-            "models": self.models,
-            "model_add": self.model_add,
+            **ModelCalls(self._node).table(),
+            "infer": self.infer,
             "doctor": self.doctor,
             "shutdown": self.shutdown,
         }
@@ -256,22 +269,28 @@ class Calls:
             raise ConfigError(f"{text!r} names {len(matches)} peers: give an id, see `meshinfer peers`")
         raise ConfigError(f"no peer {text!r} is known here; `meshinfer peers` lists those that are")
 
-    # ---- models ------------------------------------------------------------------------------------------------------
+    async def _find_soon(self, text: str) -> PeerId:
+        """A peer that a program names right after it joined may still be on its way here. Raises ConfigError."""
+        until = trio.current_time() + JOIN_PATIENCE
+        while True:
+            try:
+                return self._find_peer(text)
+            except ConfigError:
+                if trio.current_time() >= until:
+                    raise
+            with trio.move_on_at(until):
+                await self._node.driver.changed()
 
-    async def models(self, args: Args) -> Answers:
-        cards = await trio.to_thread.run_sync(self._node.shelf.list)
-        speeds = self._node.speeds.classes
-        yield {"end": {"models": [msgspec.to_builtins(c) | {"fps": speeds.get(c.digest, 0)} for c in cards]}}
-
-    async def model_add(self, args: Args) -> Answers:
-        file = Path(str(args.get("file", "")))
-        if not await trio.Path(file).is_file():
-            raise ModelError(f"{file}: no such file; give the path of an .onnx file")
-        card = await trio.to_thread.run_sync(
-            lambda: self._node.shelf.add(file, args.get("name") or None, args.get("version") or None)
-        )
-        await self._node.models_changed()
-        yield {"end": {"model": msgspec.to_builtins(card)}}
+    async def infer(self, args: Args) -> Answers:
+        """Absolute paths, one after another."""
+        node = self._node
+        detect = typed(args.get("detect") or {}, Detect, where="infer")
+        peer = await self._find_soon(str(args["peer"])) if args.get("peer") else node.mesh.me
+        files = args.get("files") or []
+        for file in files if isinstance(files, list) else [files]:
+            seen = await node.inference.on(peer, str(args.get("model", "")), detect, Path(str(file)))
+            yield {"data": {"file": file, **seen_view(seen)}}
+        yield {"end": {"peer": peer, "name": node.driver.state.called(peer)}}
 
 
 def _models(state: ScheduleState, peer: PeerId) -> tuple[ModelRef, ...]:

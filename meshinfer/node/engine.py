@@ -20,11 +20,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from queue import Empty, Queue, SimpleQueue
 from types import TracebackType
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+from numpy.typing import NDArray
 
 from meshinfer.detect.detector import Detector, Worker
 from meshinfer.errors import MediaError, MeshInferError, ModelError
-from meshinfer.media.frames import Frame, Videos, open_frames
+from meshinfer.media.frames import Frame, Frames, Videos, open_frames
+from meshinfer.media.windows import Window, Windows
 from meshinfer.model.detection import FrameResult
 from meshinfer.model.ids import ModelDigest, TaskId
 from meshinfer.model.job import Detect
@@ -185,8 +188,10 @@ class Engine:
             self._window.acquire()
         self._window.release(self._window_size)
 
-    def _frames_of(self, run: Run, end: End, videos: Videos) -> Iterator[Frame | None]:
-        """The frames to analyse; None for an image: its worker reads it, so that images are decoded by all cores."""
+    def _frames_of(self, run: Run, end: End, videos: Videos) -> Iterator[Frame | Window | None]:
+        """The frames to analyse, or the windows of a series; None for an image: its worker reads it, so that images are
+        decoded by all cores.
+        """
         item = run.item
         self._on_begin(item.task)
         if run.dropped:
@@ -198,6 +203,11 @@ class Engine:
         left = None if item.limits.frames is None else item.limits.frames - item.analysed
         if left is not None and left <= 0:
             return
+        want = run.detector.series
+        if (want is not None) != (item.kind == "series"):
+            what = "pictures" if want is None else "series"
+            kind = f"an {item.kind}" if item.kind == "image" else f"a {item.kind}"
+            raise ModelError(f"{run.detector.card.reference} looks at {what}, and {item.path.name} is {kind}")
         if item.kind == "image":
             if item.first == 0:
                 yield None
@@ -208,9 +218,13 @@ class Engine:
         def halt() -> bool:
             return run.dropped or time.monotonic() - began > seconds
 
-        with open_frames(
-            item.path, item.kind, item.sample, item.first, item.stop, most=left, halt=halt, videos=videos
-        ) as frames:
+        where = (item.sample, item.first, item.stop)
+        opened: Frames | Windows
+        if want is None:
+            opened = open_frames(item.path, item.kind, *where, most=left, halt=halt, videos=videos)
+        else:
+            opened = Windows(item.path, want, *where, rate=item.rate, most=left, halt=halt, videos=videos)
+        with opened as frames:
             began = time.monotonic()
             yield from frames
             end.notice = frames.truncated
@@ -225,7 +239,7 @@ class Engine:
             run, number, frame = work
             news: News = Sign.SKIPPED
             if not run.dropped:
-                if number == 0 and run.item.kind == "video":
+                if number == 0 and run.item.kind != "image":
                     self._outcomes.put(_Outcome(run, 0, Sign.STARTED))  # at once: the frame itself may take long
                 try:
                     news = _compute(run, frame, workers, self.meter)
@@ -291,7 +305,7 @@ class _Work(NamedTuple):
     run: Run
     number: int
     """Of the frame among those analysed, from 0."""
-    frame: Frame | None
+    frame: Frame | Window | None
 
 
 class _Outcome(NamedTuple):
@@ -301,7 +315,7 @@ class _Outcome(NamedTuple):
 
 
 def _compute(
-    run: Run, frame: Frame | None, workers: dict[tuple[Detector, Detect, int], Worker], meter: Meter
+    run: Run, frame: Frame | Window | None, workers: dict[tuple[Detector, Detect, int], Worker], meter: Meter
 ) -> FrameResult:
     item = run.item
     if frame is None:
@@ -314,9 +328,10 @@ def _compute(
         if len(workers) == _WORKERS_KEPT:
             del workers[next(iter(workers))]
         worker = workers[key] = run.detector.worker(item.detect, item.limits.detections)
-    height, width = frame.image.shape[:2]
+    image: NDArray[Any] = frame.image
+    height, width = image.shape[:2]
     began = time.monotonic()
-    found = worker(frame.image)
+    found = worker(image)
     meter.note(item.model, time.monotonic() - began)
     return FrameResult(frame.index, frame.t, width, height, found)
 

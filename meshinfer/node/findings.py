@@ -15,6 +15,8 @@ from meshinfer.errors import MediaError, ProtocolError
 from meshinfer.media.catalog import Catalog
 from meshinfer.media.draw import annotate
 from meshinfer.media.frames import Videos, read_frame
+from meshinfer.media.plot import plot
+from meshinfer.media.windows import read_window
 from meshinfer.mesh.api import Mesh, Stream
 from meshinfer.model.catalog import Entry
 from meshinfer.model.detection import Event
@@ -126,7 +128,10 @@ class Findings:
             return None
         path, entry = found
         try:
-            image = annotate(read_frame(path, entry.kind, event.frame, videos=videos), event.detections)
+            if entry.kind == "series":
+                image = plot(read_window(path, event.frame, event.width, videos=videos), event.detections)
+            else:
+                image = annotate(read_frame(path, entry.kind, event.frame, videos=videos), event.detections)
         except MediaError:
             return None
         for quality in (90, 75, 50, 25):

@@ -35,6 +35,7 @@ from meshinfer.node.events import EventHub
 from meshinfer.node.findings import Findings
 from meshinfer.node.handover import Handover
 from meshinfer.node.health import Health
+from meshinfer.node.inference import Inference
 from meshinfer.node.neighbours import Neighbours
 from meshinfer.node.portrait import model_refs, own_fact
 from meshinfer.node.questions import Questions
@@ -70,7 +71,7 @@ CLOSE_PATIENCE = 5.0
 class Node:
     """Made inside a joined mesh. `serve` runs until cancelled, then `close` puts things away.
 
-    What must be read from disk for it comes ready: `log` with its `head`, and the `cards` on the shelf.
+    What must be read from disk for it comes ready: `log` with its `head`, and the `cards` of the models that may run.
     """
 
     def __init__(
@@ -136,6 +137,7 @@ class Node:
             db.incarnation,
             share_pixels=config.policy.share_pixels,
         )
+        self.inference = Inference(mesh, shelf.find, shelf.get, allowed=config.policy.infer)
         dice = rng or random.Random()  # noqa: S311  picks neighbours
         self.sync = Sync(mesh, self.records, self.rejected, dice)
         me = own_fact(config.peer.name, dict(config.peer.labels), mesh, cards, guest=guest)
@@ -214,10 +216,11 @@ class Node:
     # ---- what calls need ---------------------------------------------------------------------------------------------
 
     def _use(self, cards: tuple[ModelCard, ...]) -> None:
-        self.driver.feed(ModelsChanged({card.digest: card.classes for card in cards}))
+        series = frozenset(card.digest for card in cards if card.takes_series)
+        self.driver.feed(ModelsChanged({card.digest: card.classes for card in cards}, series))
 
     async def models_changed(self) -> None:
-        cards = await trio.to_thread.run_sync(self.shelf.list)
+        cards = await trio.to_thread.run_sync(self.shelf.runnable)
         self._cards = cards
         self._use(cards)
         self._tell_models()

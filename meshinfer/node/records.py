@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Iterable
 
 import trio
 
@@ -219,7 +219,7 @@ class Records:
         """What was seen, as a vector says it; `by`: the neighbour that it is for."""
         named = list(jobs)
         relay = self.keeping.to_relay(named, by, self._mesh.peers) if by is not None else []
-        return View(self.log.seen_of(named), named, relay)
+        return View(self.log.seen_of(named), named, relay, self.log.lives)
 
     def lacking(self, theirs: View, peer: PeerId) -> list[Aged]:
         """What a peer with this view lacks, ready to travel."""
@@ -227,8 +227,8 @@ class Records:
         lacking = self.keeping.lacking(theirs.logs, theirs.jobs, peer)
         return [Aged(held.record.sealed, max(0.0, now - held.born)) for held in lacking]
 
-    def ends(self, peer: PeerId, theirs: View, asked: Collection[JobId]) -> None:
-        self.keeping.ends(peer, theirs.logs, asked)
+    def ends(self, peer: PeerId, theirs: View, mine: View) -> None:
+        self.keeping.ends(peer, theirs.logs, mine.jobs, mine.lives)
         self._work.set()
 
     def welcome(self, peer: PeerId) -> None:

@@ -158,7 +158,8 @@ class Runner:
                 start.stop,
                 row.analysed,
                 row.run,
-                start.job,
+                job=start.job,
+                rate=start.entry.fps,
                 alone=row.attempts > 0,
             )
         )

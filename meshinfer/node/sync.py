@@ -241,7 +241,7 @@ class Sync:
                     await self._hear(stream.peer, message)
                 case Complete():
                     theirs = await self._rest(stream, message)
-                    self._records.ends(stream.peer, theirs, mine.jobs)
+                    self._records.ends(stream.peer, theirs, mine)
                     return theirs
                 case _:
                     raise self._blamed(stream.peer, "a vector in the middle of a sync")

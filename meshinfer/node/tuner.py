@@ -45,7 +45,9 @@ class Tuner:
         if usable(self._book.machine.offered) == (CPU,):
             return
         while True:
-            for card in await trio.to_thread.run_sync(self._shelf.list):
+            for card in await trio.to_thread.run_sync(self._shelf.runnable):
+                if card.takes_series:
+                    continue  # small, and fed with windows: the CPU does
                 try:
                     tuned = await trio.to_thread.run_sync(self._tune, card, abandon_on_cancel=True)  # type: ignore[call-arg]  # newer than the stubs
                 except ModelError as e:

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
 
 from meshinfer.mesh.offences import KeptOut
-from meshinfer.model.detection import Event
+from meshinfer.model.detection import Detection, Event
 from meshinfer.model.ids import PeerId
 from meshinfer.model.verdict import TaskError, Verdict
 from meshinfer.schedule.job import JobState
 from meshinfer.schedule.progress import Progress, Share, progress
 from meshinfer.schedule.state import ScheduleState
 from meshinfer.schedule.story import explain
+from meshinfer.wire.messages import Inferred
 
 View = dict[str, Any]
 
@@ -25,8 +26,18 @@ def event_view(state: ScheduleState, event: Event) -> View:
     view["cursor"] = str(event.cursor)
     view["peer"], view["peer_name"] = event.peer, state.called(event.peer)
     view["wall"] = event.wall
-    view["detections"] = [{"label": d.label, "score": d.score, "box": list(d.box)} for d in event.detections]
+    view["detections"] = detection_views(event.detections)
     return view
+
+
+def seen_view(seen: Inferred) -> View:
+    """What a model saw in one picture."""
+    what = ("model", "digest", "width", "height", "seconds")
+    return {key: getattr(seen, key) for key in what} | {"detections": detection_views(seen.detections)}
+
+
+def detection_views(found: Iterable[Detection]) -> list[View]:
+    return [{"label": d.label, "score": d.score, "box": list(d.box)} for d in found]
 
 
 def verdict_view(state: ScheduleState, peer: PeerId, verdict: Verdict) -> View:

@@ -38,6 +38,8 @@ class WorkItem:
     """Frames analysed before `first`: they count towards `limits.frames`."""
     run: int = 0
     """Number of the submission: the task may have been here before, and what is left of that be under way."""
+    rate: float = 0.0
+    """Samples a second of a series, 0 where its catalog does not know."""
     job: str = ""
     """Tasks of several jobs take turns."""
     alone: bool = False

@@ -57,9 +57,8 @@ def choose(job: JobState, mine: Mine, now: float, view: View) -> Choice:
     if job.fate(task, untried=me) is not None:
         return Choice(start=False, over=True)
     ended = job.ended(task)
-    epoch = _next_epoch(job, mine, me, now)
     if now < mine.taken:
-        return Choice(start=True, epoch=epoch)
+        return Choice(start=True, epoch=_next_epoch(job, mine, me, now))
     at_work = [(-claimed, peer) for claimed, peer in job.at_work(task, now, me) if peer != me]
     if at_work:
         return Choice(start=False, stands_by=min(at_work)[1])
@@ -79,7 +78,7 @@ def choose(job: JobState, mine: Mine, now: float, view: View) -> Choice:
     before = _did_before(job, task, view) & {me, *able}
     first = ranked(unit_of(task), before or {me, *able}, view.weights)[0]
     if first == me:
-        return Choice(start=True, epoch=epoch)
+        return Choice(start=True, epoch=_next_epoch(job, mine, me, now))
     since = mine.since if first == mine.stands_by else now
     return Choice(start=False, stands_by=first, until=max(since, job.leases.got_on(first)) + PATIENCE)
 

@@ -47,20 +47,33 @@ class Holdings:
         if not copies:
             del self.copies[entry.content]
 
-    def pick(self, spec: JobSpec, content: ContentId) -> Entry | None:
-        """The first copy of this content that the job is about."""
+    def pick(self, spec: JobSpec, content: ContentId, series: bool | None = None) -> Entry | None:
+        """The first copy of this content that the job is about. `series`: as in `why_not`."""
         for key in sorted(self.copies.get(content, ())):
-            if spec.on.why_not(self.entries[key]) is None:
+            if why_not(spec, self.entries[key], series) is None:
                 return self.entries[key]
         return None
 
-    def picked(self, spec: JobSpec) -> list[Entry]:
+    def picked(self, spec: JobSpec, series: bool | None = None) -> list[Entry]:
         """One entry for each distinct content that the job is about, by name."""
-        entries = [entry for content in self.copies if (entry := self.pick(spec, content))]
+        entries = [entry for content in self.copies if (entry := self.pick(spec, content, series))]
         return sorted(entries, key=lambda entry: (entry.source, entry.name))
 
-    def skipped(self, spec: JobSpec) -> tuple[Skipped, ...]:
+    def skipped(self, spec: JobSpec, series: bool | None = None) -> tuple[Skipped, ...]:
         """Why entries are left out, the commonest reason first."""
-        reasons = Counter(why for entry in self.entries.values() if (why := spec.on.why_not(entry)) is not None)
+        reasons = Counter(why for entry in self.entries.values() if (why := why_not(spec, entry, series)) is not None)
         ordered = sorted(reasons.items(), key=lambda item: (-item[1], item[0]))
         return tuple(Skipped(why[:512], n) for why, n in ordered[:MAX_SKIPPED])
+
+
+def why_not(spec: JobSpec, entry: Entry, series: bool | None) -> str | None:
+    """None where the job is about the entry, else why it is not.
+
+    `series`: whether the job's model looks at series; False: at pictures; None: nobody here knows.
+    """
+    if (why := spec.on.why_not(entry)) is not None:
+        return why
+    if series is None or series == (entry.kind == "series"):
+        return None
+    article = "an" if entry.kind == "image" else "a"
+    return f"is {article} {entry.kind}; the model {spec.model} looks at {'series' if series else 'pictures'}"

@@ -165,18 +165,15 @@ class JobState:
 
     def claimed(self, task: TaskId, me: PeerId) -> list[tuple[int, PeerId]]:
         """Who else says that they are working on it: (epoch, peer)."""
-        return [(tasks[task], p) for p, tasks in sorted(self.working.items()) if task in tasks and p != me]
+        return [(self.working[p][task], p) for p in sorted(p for p, t in self.working.items() if task in t) if p != me]
 
     def at_work(self, task: TaskId, now: float, me: PeerId) -> list[tuple[int, PeerId]]:
         """Whose claim on it counts: (epoch, peer). Ours always; another's while it holds it, has not ended it, and has
         a lease."""
         return [
-            (tasks[task], peer)
-            for peer, tasks in sorted(self.working.items())
-            if task in tasks
-            and self.holds(peer, task)
-            and peer not in self.ended(task)
-            and (peer == me or now < self.lease(peer))
+            (self.working[peer][task], peer)
+            for peer in sorted([peer for peer, tasks in self.working.items() if task in tasks])
+            if self.holds(peer, task) and peer not in self.ended(task) and (peer == me or now < self.lease(peer))
         ]
 
     def note_claim(self, peer: PeerId, claim: Claim, at: float) -> None:

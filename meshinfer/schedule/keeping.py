@@ -86,6 +86,9 @@ class Taken(NamedTuple):
     gone: tuple[Slot, ...] = ()
 
 
+AS_KNOWN = Taken(Fate.KNOWN)
+
+
 class Keeping:
     """Decides what goes into `log` and what leaves it. `takes_part`: whether the schedule has a part in a job."""
 
@@ -175,9 +178,17 @@ class Keeping:
             lacking.append(last)
         return lacking
 
-    def ends(self, peer: PeerId, seen: Mapping[LogId, Extent], asked: Collection[JobId]) -> None:
-        """A sync has brought all that `peer` has of its own logs: what all keep, and of the jobs it was asked for."""
-        self.log.ends(peer, {log: e for log, e in seen.items() if log.job is None or log.job in asked})
+    def ends(self, peer: PeerId, seen: Mapping[LogId, Extent], asked: Collection[JobId], lives: int) -> None:
+        """A sync has brought all that `peer` has of its own logs: what all keep, and of the jobs it was asked for.
+
+        Unless a log was let go of since it began, at `log.lives`: where that has begun anew, what the sync brought
+        before, and what it was told need not be brought, is lacking. The next sync closes the gaps then.
+        """
+        if lives != self.log.lives:
+            return
+        self.log.ends(
+            peer, {log: e for log, e in seen.items() if log.origin == peer and (log.job is None or log.job in asked)}
+        )
 
     def hear(self, record: Record, born: float, now: float, *, wall: float, by: PeerId | None = None) -> Taken:
         """A genuine record, brought by a neighbour. `wall`: unix seconds."""
@@ -191,28 +202,31 @@ class Keeping:
         if job is not None and not self.keeps(job, now):
             self.overheard.keep(job, record, born, now)
             return Taken(Refusal.NOT_KEPT)
-        if isinstance(record.fact, JobOrder) and now > born + self._lifetime(record.fact, record.origin) + KEEP:
-            return Taken(Refusal.EXPIRED)
-        if isinstance(record.fact, Cancel) and record.fact.job in self._ended:
-            return Taken(Refusal.EXPIRED)
+        fact = record.fact
+        if isinstance(fact, JobOrder):
+            if now > born + self._lifetime(fact, record.origin) + KEEP:
+                return Taken(Refusal.EXPIRED)
+        elif isinstance(fact, Cancel):
+            if fact.job in self._ended:
+                return Taken(Refusal.EXPIRED)
+        elif (held := self.log.get(record.origin, record.kind, record.key)) and held.record.sealed == record.sealed:
+            return AS_KNOWN  # most of what comes
         if (room := self._room_for(record, by)) is not None:
             return Taken(room)
         return self.offer(record, born, now)
 
     def offer(self, record: Record, born: float, now: float, *, stored: bool = False) -> Taken:
         """One that is known to be good: our own, or from our own store."""
+        job, fact = job_of(record.kind, record.key), record.fact
         if (record.origin, record.incarnation) == self.log.own:
-            of = job_of(record.kind, record.key)
-            self.given[of] = max(record.seq, self.given.get(of, 0))
-        said = self.log.get(record.origin, "job", record.key) if isinstance(record.fact, JobOrder) else None
+            self.given[job] = max(record.seq, self.given.get(job, 0))
+        said = self.log.get(record.origin, "job", record.key) if isinstance(fact, JobOrder) else None
         if said is not None and said.record.sealed != record.sealed:
             born = said.born  # stated once more: it is no younger for that
         fate, gone = self.log.offer(record, born, stored=stored)
-        job = job_of(record.kind, record.key)
         if job is not None and stored and record.origin == self.log.own.origin:
             self.kept[job] = None
-        stimuli, dropped = self._without(record.origin, gone)
-        fact = record.fact
+        stimuli, dropped = self._without(record.origin, gone) if gone else ((), [])
         if fate is Fate.KNOWN and isinstance(fact, JobOrder):
             stimuli += self._younger(record, fact, born)
         if fate is not Fate.NEW:

@@ -20,73 +20,36 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections.abc import Iterable, Iterator, Mapping
-from enum import Enum
-from typing import NamedTuple
 
 from meshinfer.model.facts import BOUND_TO_JOB
 from meshinfer.model.ids import JobId, PeerId
 from meshinfer.model.logs import Extent, LogId
 from meshinfer.model.record import Record
 from meshinfer.schedule.seen import Seen
+from meshinfer.schedule.slots import Fate, Held, Slot, StoreId, job_of
 
-
-class StoreId(NamedTuple):
-    """One store of one peer: a peer that loses its store comes back with a higher incarnation."""
-
-    origin: PeerId
-    incarnation: int
-
-
-class Slot(NamedTuple):
-    origin: PeerId
-    kind: str
-    key: str
-
-    @property
-    def job(self) -> JobId | None:
-        return job_of(self.kind, self.key)
-
-
-class Held(NamedTuple):
-    record: Record
-    born: float
-    """When it was first heard of anywhere, on the local clock: `now` less the age it came with."""
-
-
-class Fate(Enum):
-    """What became of a record that was offered."""
-
-    NEW = "new"
-    KNOWN = "known"
-    SUPERSEDED = "superseded"
-    """Or seen before, and since let go."""
-    LOST_STORE = "lost store"
-    """From a store that its peer has since lost: what it said of work done is no longer true."""
-    FORKED = "a record under a number that another has"
-    """Two peers share one identity and one copied store."""
-    FORGOTTEN = "a record of a peer that was forgotten"
-
+__all__ = ["MAX_FLOORS", "MAX_LISTED", "Fate", "Held", "RecordLog", "Slot", "StoreId", "job_of"]
 
 LISTED = ("job", "cancel", "")
 """Kinds that are listed by themselves; all others that everybody keeps are in one list."""
 MAX_LISTED = 1000
 """Live records in each list, of one origin."""
 
+NOTHING = Extent()
+
 MAX_FLOORS = 10_000
 """Forgotten peers that are remembered as such."""
 
 
-def job_of(kind: str, key: str) -> JobId | None:
-    """The job whose log a record is in."""
-    return JobId(key.partition("/")[0]) if kind in BOUND_TO_JOB else None
-
-
 class _Log:
-    __slots__ = ("seen", "slots")
+    __slots__ = ("id", "last", "seen", "slots")
 
-    def __init__(self) -> None:
+    def __init__(self, log_id: LogId) -> None:
+        self.id = log_id
         self.seen = Seen()
         self.slots: dict[int, Slot] = {}
+        self.last = 0
+        """No number in `slots` is above it."""
 
 
 def _list_of(kind: str) -> str:
@@ -106,6 +69,12 @@ class RecordLog:
         self._floors: dict[PeerId, dict[int, int]] = {}
         """Of forgotten peers, how far each store of theirs was seen."""
         self._moved: set[LogId] = set()
+        self.lives = 0
+        """How often a log was let go of with all that had been seen of it: it may begin anew, empty."""
+        self._vectors: dict[JobId | None, dict[LogId, Extent]] = {}
+        """What `vector` last said, of logs in which nothing has changed since."""
+        self.version = 0
+        """Another one whenever what `vector` says has changed."""
 
     def __len__(self) -> int:
         return len(self._live)
@@ -122,6 +91,9 @@ class RecordLog:
 
     def get(self, origin: PeerId, kind: str, key: str) -> Held | None:
         return self._live.get(Slot(origin, kind, key))
+
+    def at(self, slot: Slot) -> Held | None:
+        return self._live.get(slot)
 
     def under_number_of(self, record: Record) -> Record | None:
         """The live record that bears the same number."""
@@ -141,6 +113,10 @@ class RecordLog:
     def of_kind(self, kind: str) -> list[Held]:
         """Live records of a kind, in the order of their slots."""
         return [self._live[slot] for slot in sorted(s for s in self._live if s.kind == kind)]
+
+    def __iter__(self) -> Iterator[Held]:
+        """All live records, in no order that means anything."""
+        return iter(self._live.values())
 
     def of_job(self, job: JobId | None) -> list[Held]:
         """Live records of one log, in the order of stores and numbers."""
@@ -171,20 +147,21 @@ class RecordLog:
         log = stores.get(StoreId(record.origin, record.incarnation))
         return len(log.slots) if log is not None else 0
 
-    def vector(self, job: JobId | None = None) -> dict[LogId, Extent]:
+    def vector(self, job: JobId | None = None) -> Mapping[LogId, Extent]:
         """What was seen of a job's logs, or of those that all keep."""
-        out = {}
+        if (known := self._vectors.get(job)) is not None:
+            return known
+        out = self._vectors[job] = {}
         for store, log in self._logs.get(job, {}).items():
             if log.slots or store.incarnation == self._newest.get(store.origin):
-                own = store.origin == self.own.origin and store.incarnation == self.own.incarnation
-                out[LogId(*store, job)] = Extent(log.seen.highest) if own else log.seen.extent()
+                out[log.id] = Extent(log.seen.highest) if store == self.own else log.seen.extent()
         if job is None:
             out.update({LogId(o, inc): Extent(n) for o, floor in self._floors.items() for inc, n in floor.items()})
         return out
 
     def seen_of(self, jobs: Iterable[JobId]) -> dict[LogId, Extent]:
         """What was seen of what all keep, and of these jobs' logs."""
-        out = self.vector()
+        out = dict(self.vector())
         for job in jobs:
             out.update(self.vector(job))
         return out
@@ -196,9 +173,9 @@ class RecordLog:
 
         `stored`: it is our own store that offers it, which holds live records only.
         """
-        slot, store = Slot(record.origin, record.kind, record.key), StoreId(record.origin, record.incarnation)
+        slot, job = Slot(record.origin, record.kind, record.key), job_of(record.kind, record.key)
         newest = self._newest.get(record.origin, 0)
-        if self._is_forgotten(record, slot.job):
+        if self._is_forgotten(record, job):
             return Fate.FORGOTTEN, ()
         if record.incarnation < newest and record.kind in BOUND_TO_JOB:
             return Fate.LOST_STORE, ()
@@ -206,13 +183,15 @@ class RecordLog:
         if record.incarnation > newest:
             self._newest[record.origin] = record.incarnation
             gone = self._retract(record.origin, record.incarnation)
-        log = self._logs.setdefault(slot.job, {}).setdefault(store, _Log())
+        log = self._log(record.origin, record.incarnation, job)
         if (taken := log.slots.get(record.seq)) is not None:
             same = self._live[taken].record.sealed == record.sealed
             return (Fate.KNOWN if same else Fate.FORKED), gone
-        if record.seq in log.seen and not stored and store != self.own:  # ours may have been lost in a power cut
+        if (
+            record.seq in log.seen and not stored and (record.origin, record.incarnation) != self.own
+        ):  # ours may have been lost in a power cut
             return Fate.SUPERSEDED, gone
-        self._see(LogId(*store, slot.job), log, record.seq)
+        self._see(log, record.seq)
         held = self._live.get(slot)
         if held is not None:
             if (record.incarnation, record.seq) < (held.record.incarnation, held.record.seq):
@@ -220,9 +199,10 @@ class RecordLog:
             self.drop(slot)
         self._live[slot] = Held(record, born)
         log.slots[record.seq] = slot
+        log.last = max(log.last, record.seq)
         if record.kind == "job":
             self._publishers.setdefault(JobId(record.key), set()).add(record.origin)
-        if slot.job is None:
+        if job is None:
             listed = self._listed.setdefault((record.origin, _list_of(record.kind)), [])
             insort(listed, (record.incarnation, record.seq, record.kind, record.key))
             if len(listed) > MAX_LISTED:
@@ -233,12 +213,13 @@ class RecordLog:
 
     def restore(self, vector: Mapping[LogId, int]) -> None:
         """Take up the vector that was saved with the records, before those are offered."""
+        self._changed()
         for log_id, n in vector.items():
-            store = StoreId(log_id.origin, log_id.incarnation)
-            self._logs.setdefault(log_id.job, {}).setdefault(store, _Log()).seen.settle(n)
+            self._log(*log_id).seen.settle(n)
 
     def restored(self) -> None:
         """All that was stored has been offered. Peers of which only numbers were stored are forgotten ones."""
+        self._changed()
         for store, log in self._logs[None].items():
             if store.origin not in self._newest:
                 self._floors.setdefault(store.origin, {})[store.incarnation] = log.seen.n
@@ -251,21 +232,41 @@ class RecordLog:
 
     def ends(self, origin: PeerId, vector: Mapping[LogId, Extent]) -> None:
         """`origin` itself, in a sync with it, has given all that it has in these logs of its own, up to there."""
+        if origin == self.own.origin:
+            return
         for log_id, extent in vector.items():
-            store = StoreId(log_id.origin, log_id.incarnation)
-            log = self._logs.get(log_id.job, {}).get(store)
+            if log_id.origin != origin:
+                continue
+            log = self._logs.get(log_id.job, {}).get(StoreId(origin, log_id.incarnation))
             # Not above what was seen: `seen.highest` then still tells what its origin has said with a signature.
-            if log is not None and origin == store.origin != self.own.origin and log.seen.n < log.seen.highest:
+            if log is not None and log.seen.n < log.seen.highest:
                 log.seen.settle(min(extent.n, log.seen.highest))
                 self._moved.add(log_id)
+                self._changed(log_id.job)
 
-    def _see(self, log_id: LogId, log: _Log, seq: int) -> None:
+    def _changed(self, *jobs: JobId | None) -> None:
+        """What `vector` said of these jobs' logs is not true any more; of none: of all."""
+        self.version += 1
+        if not jobs:
+            self._vectors.clear()
+        for job in jobs:
+            self._vectors.pop(job, None)
+
+    def _log(self, origin: PeerId, incarnation: int, job: JobId | None) -> _Log:
+        stores, store = self._logs.setdefault(job, {}), StoreId(origin, incarnation)
+        if (log := stores.get(store)) is None:
+            log = stores[store] = _Log(LogId(origin, incarnation, job))
+        return log
+
+    def _see(self, log: _Log, seq: int) -> None:
         n = log.seen.n
         log.seen.add(seq)
-        if log.seen.n != n or log_id.origin == self.own.origin:
-            self._moved.add(log_id)
+        if log.seen.n != n or log.id.origin == self.own.origin:
+            self._moved.add(log.id)
+        self._changed(log.id.job)
 
     def _retract(self, origin: PeerId, incarnation: int) -> tuple[Slot, ...]:
+        self._changed()
         gone: list[Slot] = []
         for job in self.jobs:
             stores = self._logs[job]
@@ -285,13 +286,15 @@ class RecordLog:
         Merge nothing meanwhile.
         """
         for job in jobs:
-            stores = self._logs.get(job, {})
-            for store in sorted(stores):
-                have, slots = theirs.get(LogId(*store, job), Extent()), stores[store].slots
-                if slots and (have.runs or max(slots) > have.n):
-                    for seq in sorted(slots):
-                        if seq not in have:
-                            yield self._live[slots[seq]]
+            lacking: list[tuple[LogId, Extent, dict[int, Slot]]] = []
+            for log in self._logs.get(job, {}).values():
+                have = theirs.get(log.id, NOTHING)
+                if log.last > have.n and log.slots:
+                    lacking.append((log.id, have, log.slots))
+            for _, have, slots in sorted(lacking):
+                for seq in sorted(slots):
+                    if seq not in have:
+                        yield self._live[slots[seq]]
 
     def moved(self) -> dict[LogId, int]:
         """Logs whose n has changed since this was last asked; 0: the log is no more."""
@@ -317,19 +320,22 @@ class RecordLog:
         held = self._live.pop(slot, None)
         if held is None:
             return
-        r = held.record
-        self._logs[slot.job][StoreId(r.origin, r.incarnation)].slots.pop(r.seq, None)
+        r, job = held.record, slot.job
+        self._logs[job][StoreId(r.origin, r.incarnation)].slots.pop(r.seq, None)
+        self._changed(job)
         if slot.kind == "job":
             self._publishers[JobId(slot.key)].discard(slot.origin)
             if not self._publishers[JobId(slot.key)]:
                 del self._publishers[JobId(slot.key)]
-        if slot.job is None:
+        if job is None:
             listed = self._listed[slot.origin, _list_of(slot.kind)]
             del listed[bisect_left(listed, (r.incarnation, r.seq, r.kind, r.key))]
 
     def drop_job(self, job: JobId) -> list[Slot]:
         """Let go of a job's logs, and of what was seen of them. The slots that went."""
         gone: list[Slot] = []
+        self.lives += job in self._logs
+        self._changed(job)
         for store, log in self._logs.pop(job, {}).items():
             gone += log.slots.values()
             self._moved.add(LogId(*store, job))
@@ -355,10 +361,12 @@ class RecordLog:
 
     def welcome(self, origin: PeerId) -> None:
         """A forgotten peer is here in person: whatever it says counts again."""
+        self._changed()
         self._moved.update(LogId(origin, incarnation) for incarnation in self._floors.pop(origin, {}))
 
     def tidy(self) -> None:
         """Let go of the numbers of older stores that hold nothing any more."""
+        self._changed()
         for store in [
             s for s, log in self._logs[None].items() if not log.slots and s.incarnation < self.newest(s.origin)
         ]:
@@ -366,6 +374,8 @@ class RecordLog:
             self._moved.add(LogId(*store))
 
     def _remove(self, origin: PeerId) -> None:
+        self.lives += 1
+        self._changed()
         for job, stores in self._logs.items():
             for store in [s for s in stores if s.origin == origin]:
                 del stores[store]

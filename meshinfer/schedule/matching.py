@@ -12,16 +12,25 @@ from meshinfer.schedule.holdings import Holdings
 from meshinfer.schedule.job import JobState, Mine
 
 
-def match(job: JobState, contents: Iterable[ContentId], holdings: Holdings, me: PeerId, *, able: bool) -> bool:
+def match(
+    job: JobState,
+    contents: Iterable[ContentId],
+    holdings: Holdings,
+    me: PeerId,
+    *,
+    able: bool,
+    series: bool | None = None,
+) -> bool:
     """Take up, change or drop the tasks of these contents; whether the job has others now. What runs, runs on.
 
     `able`: whether this peer can do the job at all. If not (its model was taken away), it has no tasks of it.
+    `series`: whether its model looks at series; False: at pictures.
     """
     spec = job.info.spec
     assert spec is not None
     changed = False
     for content in contents:
-        entry = holdings.pick(spec, content) if able else None
+        entry = holdings.pick(spec, content, series) if able else None
         if entry is None:
             changed |= _drop(job, content)
         else:

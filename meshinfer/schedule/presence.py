@@ -61,6 +61,8 @@ class Presence:
     def expire(self, now: float) -> bool:
         """Whether somebody counts no more."""
         gone = False
+        if not (self.left or self.expected):
+            return False
         for absent in (self.left, self.expected):
             for peer in [peer for peer, since in absent.items() if since + GRACE <= now]:
                 del absent[peer]

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 
 from meshinfer.model.ids import PeerId, UnitId, hash_of
 
@@ -19,6 +20,7 @@ def ranked(unit: UnitId, candidates: Iterable[PeerId], weights: Mapping[PeerId, 
     return sorted(candidates, key=lambda peer: (-_score(unit, peer, weights.get(peer, 1)), peer))
 
 
+@lru_cache(maxsize=16_384)
 def _score(unit: UnitId, peer: PeerId, weight: int) -> float:
     h = (int(hash_of(unit.encode(), peer.encode(), digits=13), 16) + 0.5) / 2**52
     return -max(weight, 1) / math.log(h)

@@ -13,12 +13,13 @@ MAX_RUNS = 1024
 class Seen:
     """Numbers seen so far, as disjoint runs that do not touch."""
 
-    __slots__ = ("_firsts", "_lasts", "n")
+    __slots__ = ("_extent", "_firsts", "_lasts", "n")
 
     def __init__(self) -> None:
         self.n = 0
         self._firsts: list[int] = []
         self._lasts: list[int] = []
+        self._extent: Extent | None = Extent()
 
     def __contains__(self, seq: int) -> bool:
         if seq <= self.n:
@@ -34,6 +35,7 @@ class Seen:
         if seq == self.n + 1:
             self.settle(seq)
         elif seq not in self:
+            self._extent = None
             at = bisect_left(self._firsts, seq)
             before = at > 0 and self._lasts[at - 1] == seq - 1
             after = at < len(self._firsts) and self._firsts[at] == seq + 1
@@ -50,10 +52,15 @@ class Seen:
 
     def settle(self, n: int) -> None:
         """All up to n are accounted for."""
+        self._extent = None
         self.n = max(self.n, n)
         while self._firsts and self._firsts[0] <= self.n + 1:
             self.n = max(self.n, self._lasts.pop(0))
             del self._firsts[0]
 
     def extent(self) -> Extent:
-        return Extent(self.n, tuple(seq for run in zip(self._firsts, self._lasts, strict=True) for seq in run))
+        """The same as a value; made anew only when something has changed."""
+        if self._extent is None:
+            runs = zip(self._firsts, self._lasts, strict=True)
+            self._extent = Extent(self.n, tuple(seq for run in runs for seq in run))
+        return self._extent

@@ -48,6 +48,8 @@ class ScheduleState:
         self.presence = Presence()
         self.holdings = Holdings()
         self.classes: dict[ModelDigest, tuple[str, ...]] = {}
+        self.series: frozenset[ModelDigest] = frozenset()
+        """The models that look at series; all others look at pictures."""
         self.stalls = 0
         """How often this peer found that it had stood still."""
         self._weights: dict[PeerId, int] = {}
@@ -101,8 +103,8 @@ class ScheduleState:
                 self.presence.down(peer, now)
             case st.CatalogChanged():
                 self._catalog(stimulus, now)
-            case st.ModelsChanged(classes):
-                self.classes = dict(classes)
+            case st.ModelsChanged(classes, series):
+                self.classes, self.series = dict(classes), series
                 for job in self._open(now):
                     self._match(job, {**dict.fromkeys(self.holdings.copies), **dict.fromkeys(job.units)}, now)
             case st.TaskProgressed(task, analysed, detections):
@@ -302,6 +304,11 @@ class ScheduleState:
             return no_such_class(f"the model {spec.model}", unknown[0], classes)[:500]
         return None
 
+    def takes_series(self, info: JobInfo) -> bool | None:
+        """Whether the job's model looks at series; False: at pictures; None: it is not held here."""
+        model = info.order.model
+        return model in self.series if model in self.classes else None
+
     def takes_part(self, job_id: JobId) -> bool:
         """Whether what is said about the job concerns this peer: it holds some of it, or has published it."""
         job = self.jobs.get(job_id)
@@ -322,7 +329,7 @@ class ScheduleState:
         if job.info.spec is None or not job.is_open(now):
             return
         had_part, able = bool(job.mine), self.declines(job.info) is None
-        if match(job, contents, self.holdings, self.me, able=able):
+        if match(job, contents, self.holdings, self.me, able=able, series=self.takes_series(job.info)):
             if not had_part and now > job.heard:  # of no concern so far: what others did comes only now
                 job.heard, job.late = now, True
             self._owe_manifest(job, now)
@@ -355,6 +362,5 @@ class ScheduleState:
             assert task in self.jobs[job_id].running
         for job in self.jobs.values():
             assert job.waiting <= job.mine.keys()
-            assert not job.waiting & job.running
-            for task, mine in job.mine.items():
-                assert (mine.status == "running") == (task in job.running)
+            assert job.waiting.isdisjoint(job.running)
+            assert {task for task, mine in job.mine.items() if mine.status == "running"} == job.running

@@ -66,6 +66,8 @@ class ModelsChanged(Struct, frozen=True):
     """The models held here, and the classes of each."""
 
     classes: Mapping[ModelDigest, tuple[str, ...]]
+    series: frozenset[ModelDigest] = frozenset()
+    """Those that look at series. All others look at pictures."""
 
 
 class TaskProgressed(Struct, frozen=True):

@@ -19,7 +19,7 @@ def on_job(state: ScheduleState, job: JobState, now: float) -> Verdict:
     spec = job.info.spec
     if spec is None:
         return Verdict("declines", job.info.unclear, cause="spec")
-    skipped = state.holdings.skipped(spec)
+    skipped = state.holdings.skipped(spec, state.takes_series(job.info))
     if not job.mine:
         return Verdict("declines", _why_none(state, job.info), cause=_cause(state, job.info), skipped=skipped)
     elsewhere = {task for task in job.mine if state.me not in job.outcomes.get(task, {}) and job.canonical(task)}
@@ -52,8 +52,8 @@ def on_spec(state: ScheduleState, info: JobInfo) -> Verdict:
     spec = info.spec
     if spec is None:
         return Verdict("declines", info.unclear, cause="spec")
-    picked = state.holdings.picked(spec)
-    skipped = state.holdings.skipped(spec)
+    series = state.takes_series(info)
+    picked, skipped = state.holdings.picked(spec, series), state.holdings.skipped(spec, series)
     if not picked or state.declines(info) is not None:
         return Verdict("declines", _why_none(state, info), cause=_cause(state, info), skipped=skipped)
     return Verdict(
@@ -80,7 +80,7 @@ def _why_none(state: ScheduleState, info: JobInfo) -> str:
         return state.declines(info) or ""
     if not state.holdings.entries:
         return "holds no footage" if state.holdings.scanned else "still looking through its sources"
-    if not state.holdings.picked(info.spec):
+    if not state.holdings.picked(info.spec, state.takes_series(info)):
         return "nothing it holds matches" if state.holdings.scanned else "nothing it has found so far matches"
     return state.declines(info) or "what matches was found after the job expired"
 

@@ -20,7 +20,7 @@ from meshinfer.schedule.stealing import Stealing, spare
 WINDOW = 32
 """What is handed to the engine at a time, by weight: enough that single images keep every core busy."""
 
-WEIGHT = {"image": 1, "video": 8}
+WEIGHT = {"image": 1, "video": 8, "series": 8}
 """A span of a video is half a minute of work: with four of them waiting, the rest can still move to whoever is idle."""
 
 
@@ -74,9 +74,7 @@ class Worklist:
         for job_id in [job_id for job_id, until in self._look_at.items() if until <= now]:
             del self._look_at[job_id]
             self.reconsider(self._jobs[job_id])
-        for (job_id, peer), until in list(self._watched.items()):
-            if until > now:
-                continue
+        for job_id, peer in [watched for watched, until in self._watched.items() if until <= now]:
             job = self._jobs.get(job_id)
             left = [] if job is None else [task for task in job.waiting if job.mine[task].stands_by == peer]
             if job is None or not left or now >= job.lease(peer):

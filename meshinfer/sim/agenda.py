@@ -6,7 +6,9 @@ import hashlib
 import heapq
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+
+A_BATCH = 1000
+"""Lines of the trace that are hashed at a time."""
 
 
 @dataclass(slots=True, eq=False)
@@ -19,15 +21,9 @@ class Process:
     stopped_until: float = 0.0
 
 
-class _Event(NamedTuple):
-    """Compared by its first two fields: no two have the same n."""
-
-    at: float
-    n: int
-    label: str
-    do: Callable[[], None]
-    process: Process | None
-    life: int
+_Event = tuple[float, int, str, Callable[[], None], Process | None, int]
+"""(at, n, label, do, process, its life): compared by the first two, as no two have the same n. A plain tuple: runs are
+made of thousands of them."""
 
 
 class Agenda:
@@ -36,15 +32,14 @@ class Agenda:
         self.steps = 0
         self._heap: list[_Event] = []
         self._n = 0
-        self._trace = hashlib.sha256()
+        self._trace: list[str] = []
+        self._traced = hashlib.sha256()
 
     def after(self, delay: float, label: str, do: Callable[[], None], process: Process | None = None) -> None:
         """Do this in `delay` seconds, if `process` still lives the same life then."""
-        self._push(self.now + max(0.0, delay), label, do, process, process.life if process else 0)
-
-    def _push(self, at: float, label: str, do: Callable[[], None], process: Process | None, life: int) -> None:
         self._n += 1
-        heapq.heappush(self._heap, _Event(at, self._n, label, do, process, life))
+        at, life = self.now + max(0.0, delay), process.life if process is not None else 0
+        heapq.heappush(self._heap, (at, self._n, label, do, process, life))
 
     def next(self) -> None:
         """Let the next event happen. What it raises comes from here."""
@@ -55,12 +50,19 @@ class Agenda:
                 return
             if process.stopped_until > at:
                 # Under its own number: what waits keeps its order, however often it is put off.
-                heapq.heappush(self._heap, _Event(process.stopped_until, n, label, do, process, life))
+                heapq.heappush(self._heap, (process.stopped_until, n, label, do, process, life))
                 return
         self.steps += 1
-        self._trace.update(f"{at:.9f} {process.name if process else '-'} {label}\n".encode())
+        self._trace.append(f"{at:.9f} {process.name if process is not None else '-'} {label}\n")
+        if len(self._trace) >= A_BATCH:
+            self._take_trace()
         do()
 
     def digest(self) -> str:
         """Of everything that has happened so far, and when."""
-        return self._trace.hexdigest()[:16]
+        self._take_trace()
+        return self._traced.hexdigest()[:16]
+
+    def _take_trace(self) -> None:
+        self._traced.update("".join(self._trace).encode())
+        self._trace.clear()

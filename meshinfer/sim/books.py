@@ -6,7 +6,7 @@ A record of our own: number taken, sealed, saved, believed, told. Others': belie
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from meshinfer.errors import ProtocolError
@@ -97,6 +97,8 @@ class Books:
         self._unwritten: list[Kept] = []
         self._gone: list[Slot] = []
         self._to_announce: deque[Record] = deque()
+        self._version = -1
+        self._views: dict[tuple[tuple[JobId, ...], tuple[JobId, ...]], View] = {}
         self._flush_at: float | None = None
         self._writing = False
         self._announcing = False
@@ -179,8 +181,14 @@ class Books:
         return self.keeping.named(self._host.clock())
 
     def view(self, jobs: Iterable[JobId], by: PeerId) -> View:
-        named = list(jobs)
-        return View(self.log.seen_of(named), named, self.keeping.to_relay(named, by, self._host.connections()))
+        """The very same one while it stays the same: often several are asked at once."""
+        named = tuple(jobs)
+        relay = tuple(self.keeping.to_relay(named, by, self._host.connections()))
+        if self._version != self.log.version:
+            self._version, self._views = self.log.version, {}
+        if (view := self._views.get((named, relay))) is None:
+            view = self._views[named, relay] = View(self.log.seen_of(named), named, relay, self.log.lives)
+        return view
 
     def lacking(self, theirs: View, peer: PeerId) -> list[Aged]:
         """What a peer with this view lacks, ready to travel."""
@@ -188,8 +196,8 @@ class Books:
         lacking = self.keeping.lacking(theirs.logs, theirs.jobs, peer)
         return [Aged(held.record.sealed, max(0.0, now - held.born)) for held in lacking]
 
-    def ends(self, peer: PeerId, theirs: View, asked: Collection[JobId]) -> None:
-        self.keeping.ends(peer, theirs.logs, asked)
+    def ends(self, peer: PeerId, theirs: View, mine: View) -> None:
+        self.keeping.ends(peer, theirs.logs, mine.jobs, mine.lives)
         self._flush_in(WRITE_EVERY)
 
     def tidy(self) -> None:
@@ -234,7 +242,7 @@ class Books:
         wall = self._host.wall()
         # What came and went again before it was written is not written; what came anew is not removed.
         others = [kept for kept in others if self._is_live(kept.record)]
-        gone = [slot for slot in gone if self.log.get(*slot) is None]
+        gone = [slot for slot in gone if self.log.at(slot) is None]
         self._store.save([*others, *(Kept(record, wall) for record in records)], gone, vector)
         self._host.point("records saved, not told")
         self._writing = False

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 
 from meshinfer.model.catalog import Entry
-from meshinfer.model.facts import BOUND_TO_JOB, KINDS
+from meshinfer.model.facts import BOUND_TO_JOB, KINDS, Outcome
 from meshinfer.model.ids import ContentId, JobId, PeerId, TaskId
 from meshinfer.model.job import JobOrder
 from meshinfer.model.logs import LogId
@@ -24,7 +24,10 @@ from meshinfer.sim.chronicle import Chronicle, Violated
 from meshinfer.sim.duties import Version, is_idle, keeps, tasks_at, version_of
 from meshinfer.sim.peer import Peer
 
-Done = tuple[JobId, TaskId, PeerId]
+Life = tuple[int, int]
+"""A peer's index, and which of its lives."""
+
+Ended = dict[TaskId, dict[PeerId, Outcome]]
 
 PRIVATE = "private-"
 """In the name of every file: names are told to those who ask for results, and stand in no record."""
@@ -46,7 +49,10 @@ class Monitor:
         self.failed: Counter[TaskId] = Counter()
         self._in_life: Counter[tuple[int, int, TaskId]] = Counter()
         self._under_way: set[tuple[int, int, TaskId]] = set()
-        self._done: dict[tuple[int, int], set[Done]] = {}
+        self._ended: dict[Life, dict[JobId, Ended]] = {}
+        """How tasks had ended in the eyes of each life, when it was last looked at."""
+        self._named: frozenset[PeerId] = frozenset()
+        self._counted = 0
         self._done_by: defaultdict[TaskId, set[PeerId]] = defaultdict(set)
         """Who has really done a task, whatever records say."""
         self._forgotten: set[tuple[int, int, JobId]] = set()
@@ -115,11 +121,13 @@ class Monitor:
                     self._done_by[task].add(peer.id)
                 self._results += 1
             case st.StoreLost(origin, jobs):
-                life = (peer.index, peer.process.life)
-                self._done[life] = {d for d in self._done.get(life, ()) if d[2] != origin or d[0] not in jobs}
+                seen = self._ended.get((peer.index, peer.process.life), {})
+                for ended in (seen[lost] for lost in jobs & seen.keys()):
+                    for by in ended.values():
+                        by.pop(origin, None)
             case st.JobForgotten(job):
                 life = (peer.index, peer.process.life)
-                self._done[life] = {d for d in self._done.get(life, ()) if d[0] != job}
+                self._ended.get(life, {}).pop(job, None)
                 self._forgotten.add((*life, job))
         if peer.honest and len(self.peers) <= EVERY_STEP:
             self._check_peer(peer)
@@ -137,9 +145,12 @@ class Monitor:
         """Those of whom anything is asked."""
         return [peer for peer in self.peers if peer.process.alive and peer.honest]
 
-    def _suspects(self) -> set[PeerId]:
-        """Those that break the rules."""
-        return {peer.id for peer in self.peers if not peer.honest}
+    def _suspects(self) -> frozenset[PeerId]:
+        """Those that break the rules. None comes to be one: copies of them join."""
+        if self._counted != len(self.peers):
+            self._counted = len(self.peers)
+            self._named = frozenset(peer.id for peer in self.peers if not peer.honest)
+        return self._named
 
     def _doubtful(self) -> set[ContentId]:
         """What they hold or held."""
@@ -152,29 +163,40 @@ class Monitor:
             peer.state.validate()
         except AssertionError as e:
             raise self._chronicle.broken("state", f"{peer.process.name}'s schedule contradicts itself: {e}") from e
-        life, suspects = (peer.index, peer.process.life), self._suspects()
-        done = {
-            (job_id, task, by)
-            for job_id, job in peer.state.jobs.items()
-            for task, outcomes in job.outcomes.items()
-            for by, outcome in outcomes.items()
-            if outcome.done and by not in suspects
-        }
-        if undone := self._done.get(life, set()) - done:
+        seen, jobs = self._ended.setdefault((peer.index, peer.process.life), {}), peer.state.jobs
+        # Most steps change nothing here: two dicts of the same outcomes are compared without a look inside.
+        if seen.keys() != jobs.keys() or any(seen[job_id] != job.outcomes for job_id, job in jobs.items()):
+            self._check_done_stays(peer, seen)
+
+    def _check_done_stays(self, peer: Peer, seen: dict[JobId, Ended]) -> None:
+        jobs, suspects = peer.state.jobs, self._suspects()
+        undone: list[tuple[JobId, TaskId, PeerId]] = []
+        for job_id in seen.keys() | jobs.keys():
+            before, job = seen.setdefault(job_id, {}), jobs.get(job_id)
+            now = job.outcomes if job is not None else {}
+            for task in [task for task in before.keys() | now.keys() if before.get(task) != now.get(task)]:
+                ended = now.get(task, {})
+                was = [by for by, outcome in before.get(task, {}).items() if outcome.done and by not in suspects]
+                undone += [(job_id, task, by) for by in was if by not in ended or not ended[by].done]
+                before[task] = dict(ended)
+            if job is None:
+                del seen[job_id]
+        if undone:
             _, task, by = min(undone)
             raise self._chronicle.broken(
                 "I3", f"{peer.process.name} held that {self._name(by)} had done a task, and holds so no more", task
             )
-        self._done[life] = done
 
     def _check_vector(self, peer: Peer, said: dict[LogId, list[tuple[Slot, int]]]) -> None:
         """What it claims to have seen of another's store it holds, or something newer in its place."""
         log = peer.books.log
         for log_id, extent in log.seen_of(log.jobs).items():
+            if log_id.origin == peer.id:
+                continue
             for slot, seq in said.get(log_id, ()):
-                if seq not in extent or slot.origin == peer.id:
+                if seq > extent.n and seq not in extent:
                     continue
-                held = log.get(*slot)
+                held = log.at(slot)
                 if held is None or version_of(held.record) < (log_id.incarnation, seq):
                     why = f"{peer.process.name} claims to have seen {self._name(slot.origin)}'s {seq}"
                     raise self._chronicle.broken("I6", f"{why}, and lacks {slot.kind} {slot.key}")
@@ -191,12 +213,11 @@ class Monitor:
 
     def _versions(self, peer: Peer) -> dict[Slot, Version]:
         """What a peer holds of honest peers, by slot."""
-        log, suspects = peer.books.log, self._suspects()
+        suspects = self._suspects()
         return {
             Slot(r.origin, r.kind, r.key): version_of(r)
-            for kind in KINDS
-            for r, _ in log.of_kind(kind)
-            if r.origin not in suspects
+            for r, _ in peer.books.log
+            if r.origin not in suspects and r.kind in KINDS
         }
 
     def _name(self, peer: PeerId) -> str:
@@ -223,7 +244,7 @@ class Monitor:
 
     def knows(self, peer: Peer, target: dict[Slot, Version]) -> bool:
         return all(
-            (held := peer.books.log.get(*slot)) is not None and version_of(held.record) >= version
+            (held := peer.books.log.at(slot)) is not None and version_of(held.record) >= version
             for slot, version in target.items()
             if keeps(peer, slot)
         )

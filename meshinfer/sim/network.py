@@ -11,6 +11,7 @@ import math
 from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Protocol
 
 from meshinfer.model.ids import PeerId
@@ -158,7 +159,9 @@ class Network:
 
     def is_cut(self, a: int, b: int) -> bool:
         """Whether nothing gets from a to b."""
-        return (a, b) in self._cuts or any((a in side) != (b in side) for side in self._parted)
+        if (a, b) in self._cuts:
+            return True
+        return bool(self._parted) and any((a in side) != (b in side) for side in self._parted)
 
     def cut(self, a: int, b: int) -> None:
         """Nothing gets from a to b, until `heal` was called as often."""
@@ -202,18 +205,18 @@ class Network:
         if pair is None or not pair.up:
             return
         self.streams.count(sender, data)
-        label, epoch = f"frame from {sender}", pair.epoch
-
-        def arrive() -> None:
-            if pair.epoch != epoch:
-                return
-            if self.is_cut(sender, to):
-                self._stalled.setdefault((sender, to), deque()).append((label, arrive))
-            else:
-                end.frame(sender, stream, data)
-
         delay = self.behind(sender, to, "stream", self.rng.uniform(*self.link_quality.delay))
-        self.agenda.after(delay, label, arrive, end.process)
+        arrive = partial(self._arrive, pair, pair.epoch, sender, to, stream, data)
+        self.agenda.after(delay, f"frame from {sender}", arrive, end.process)
+
+    def _arrive(self, pair: _Pair, epoch: int, sender: int, to: int, stream: int, data: bytes) -> None:
+        if pair.epoch != epoch:
+            return
+        if self.is_cut(sender, to):
+            again = partial(self._arrive, pair, epoch, sender, to, stream, data)
+            self._stalled.setdefault((sender, to), deque()).append((f"frame from {sender}", again))
+        else:
+            self.ends[to].frame(sender, stream, data)
 
     def behind(self, sender: int, to: int, what: str, delay: float) -> float:
         """Not before what was sent earlier."""

@@ -133,6 +133,7 @@ class Peer:
         self.books = Books(self, self.keys, self.store, self.around.unsealer)
         self.books.rejected, self.books.lies = self.rejected, self.lies  # of all lives
         self.neighbours: set[int] = set()
+        self._connections = frozenset[PeerId]()
         self.syncs = Syncs(self, self.books, self.index, rng)
         self.push = Push(self, self.books, self.syncs, rng)
         self.handover = Handover(self, self.index)
@@ -201,7 +202,7 @@ class Peer:
         return self.around.network.ends[other].id
 
     def connections(self) -> frozenset[PeerId]:
-        return frozenset(map(self.id_of, self.neighbours))
+        return self._connections
 
     def joined(self) -> None:
         self.push.joined()
@@ -229,13 +230,16 @@ class Peer:
     # ---- the network -------------------------------------------------------------------------------------------------
 
     def connected(self, other: int) -> None:
-        self.neighbours.add(other)
+        self._met(self.neighbours | {other})
         self.feed(st.Connected(self.id_of(other)))
         if self.index < other:  # both sides know of the connection: one of them asks
             self.syncs.start(other)
 
+    def _met(self, neighbours: set[int]) -> None:
+        self.neighbours, self._connections = neighbours, frozenset(map(self.id_of, neighbours))
+
     def disconnected(self, other: int) -> None:
-        self.neighbours.discard(other)
+        self._met(self.neighbours - {other})
         self.syncs.broken(other)
         self.feed(st.Disconnected(self.id_of(other)))
 

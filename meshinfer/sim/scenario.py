@@ -86,7 +86,8 @@ class Byzantine(Struct, frozen=True, forbid_unknown_fields=True):
 
 class Scenario(Struct, frozen=True, forbid_unknown_fields=True):
     name: Annotated[str, Meta(min_length=1, max_length=64)] = "mixed"
-    peers: tuple[Annotated[int, Meta(ge=1, le=MAX_PEERS)], Annotated[int, Meta(ge=1, le=MAX_PEERS)]] = (4, 8)
+    peers: tuple[Annotated[int, Meta(ge=1, le=MAX_PEERS)], Annotated[int, Meta(ge=1, le=MAX_PEERS)]] = (5, 20)
+    """From, to: small meshes more often, so that each size takes about the same time in all (`World`)."""
     links: Annotated[int, Meta(ge=0, le=64)] = 0
     """Random links of a peer, besides those to holders of copies; gossip goes from hop to hop along them. 0: everybody
     is linked to everybody, and gossip goes straight."""

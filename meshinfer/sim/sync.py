@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Protocol
 
 from meshinfer.errors import ProtocolError
@@ -16,8 +17,8 @@ from meshinfer.schedule.log import job_of
 from meshinfer.sim.books import Books
 from meshinfer.sim.chance import Rng
 from meshinfer.wire.codec import encode
-from meshinfer.wire.messages import PAGE_TARGET, Aged, Complete, Have, Page, read_sync
-from meshinfer.wire.vectors import Reader, View, parts
+from meshinfer.wire.messages import PAGE_TARGET, Aged, Complete, Have, Page, SyncMessage, read_sync
+from meshinfer.wire.vectors import Reader, T, View, parts
 
 MAX_PASSED = 4
 MAX_PASSED_OF_JOBS = 2
@@ -60,6 +61,7 @@ class Syncs:
         self._talks: dict[tuple[int, int], _Talk] = {}
         self._streams = 0
         self._keepers: dict[int, frozenset[JobId]] = {}
+        self._told: dict[type, tuple[View, list[bytes]]] = {}
         self._news_by: set[int] = set()
         self._news_of: dict[JobId, set[int]] = {}
 
@@ -79,8 +81,8 @@ class Syncs:
         stream = self._begun[other] = self._open(other)
         talk = self._talks[other, stream] = _Talk()
         talk.mine = self._books.view(self._books.named(), self._shell.id_of(other))
-        for part in parts(Have, talk.mine):
-            self._shell.send(other, stream, encode(part))
+        for data in self._vector(Have, talk.mine):
+            self._shell.send(other, stream, data)
 
     def push(self, other: int, records: list[Aged]) -> None:
         """Records, and no answer."""
@@ -105,12 +107,13 @@ class Syncs:
         """Raises ProtocolError."""
         ours = stream % 2 == (self._me > other)
         talk = self._talks.get((other, stream))
-        match read_sync(data):
+        said, whole = _read(data)
+        match said:
             case Have() as part:
                 if ours:
                     raise ProtocolError("a vector in the middle of a sync")
                 talk = self._talks.setdefault((other, stream), _Talk())
-                if (theirs := self._whole(other, talk, part)) is not None:
+                if (theirs := self._whole(other, talk, part, whole)) is not None:
                     talk.reader = Reader()
                     talk.mine = self._give(other, stream, theirs, self._books.named())
             case Page(records) if talk is not None or not ours:  # else of a stream that has broken meanwhile
@@ -120,9 +123,9 @@ class Syncs:
             case Complete() as part if talk is not None:
                 if talk.mine is None:
                     raise ProtocolError("a vector that is broken off")
-                if (theirs := self._whole(other, talk, part)) is not None:
+                if (theirs := self._whole(other, talk, part, whole)) is not None:
                     del self._talks[other, stream]
-                    self._books.ends(self._shell.id_of(other), theirs, talk.mine.jobs)
+                    self._books.ends(self._shell.id_of(other), theirs, talk.mine)
                     if ours:
                         self._give(other, stream, theirs, [])
                         del self._begun[other]
@@ -131,8 +134,8 @@ class Syncs:
             case _:
                 pass
 
-    def _whole(self, other: int, talk: _Talk, part: Have | Complete) -> View | None:
-        view = talk.reader.take(part)
+    def _whole(self, other: int, talk: _Talk, part: Have | Complete, whole: View | None) -> View | None:
+        view = talk.reader.take(part) if talk.reader.begun or whole is None else whole
         if view is not None:
             self._books.relay(view.relay)
             kept = self._books.keeping.kept
@@ -144,9 +147,16 @@ class Syncs:
         mine = self._books.view(dict.fromkeys([*kept, *named]), self._shell.id_of(other))
         for page in _pages(self._books.lacking(theirs, self._shell.id_of(other))):
             self._shell.send(other, stream, encode(Page(page)))
-        for part in parts(Complete, mine):
-            self._shell.send(other, stream, encode(part))
+        for data in self._vector(Complete, mine):
+            self._shell.send(other, stream, data)
         return mine
+
+    def _vector(self, kind: type[T], view: View) -> list[bytes]:
+        """Its frames. The same view is often told to several."""
+        known = self._told.get(kind)
+        if known is None or known[0] is not view:
+            known = self._told[kind] = view, [encode(part) for part in parts(kind, view)]
+        return known[1]
 
     # ---- whom to tell, whom to ask -----------------------------------------------------------------------------------
 
@@ -183,6 +193,13 @@ class Syncs:
     def _some(self, others: Iterable[int], most: int) -> list[int]:
         there = sorted(others)
         return self._rng.sample(there, min(most, len(there)))
+
+
+@lru_cache(maxsize=512)
+def _read(data: bytes) -> tuple[SyncMessage, View | None]:
+    """A frame, and the view that it is the whole of: the same bytes often go to several. Raises ProtocolError."""
+    said = read_sync(data)
+    return said, None if isinstance(said, Page) or said.more else Reader().take(said)
 
 
 def _pages(records: list[Aged]) -> Iterator[tuple[Aged, ...]]:

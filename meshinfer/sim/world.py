@@ -106,10 +106,16 @@ class World:
 
     # ---- who and what ------------------------------------------------------------------------------------------------
 
+    def _peers(self) -> int:
+        """Their number n, with a chance as 1 to n (n + 1): all work grows with its square, so each number of them takes
+        about the same part of the time of many runs."""
+        few, many = self.scenario.peers
+        return min(many, int(1 / (1 / few - self.rng.random() * (1 / few - 1 / (many + 1)))))
+
     def _footage(self) -> list[tuple[Entry, ...]]:
         """What lies at each peer."""
         rng, scenario = self.rng, self.scenario
-        peers = range(rng.randint(*scenario.peers))
+        peers = range(self._peers())
         held: list[list[Entry]] = [[] for _ in peers]
         for i in range(scenario.contents):
             content = ContentId(hash_of(b"content", str(i).encode()))

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, field
 
 from meshinfer.model.catalog import Entry, EntryName, Unreadable
+from meshinfer.model.detection import MAX_DETECTIONS, Detection
 from meshinfer.model.facts import RawTask
 from meshinfer.model.ids import Content, Count, Digest, Job, Name, Peer, Real, Seconds, Task, Text
-from meshinfer.model.job import MAX_SPEC
+from meshinfer.model.job import MAX_SPEC, Detect
 from meshinfer.model.verdict import Verdict
 from meshinfer.wire.codec import Decoder
 from meshinfer.wire.eventpack import EventPack
@@ -269,6 +270,35 @@ class Parted(Struct, frozen=True):
     """The asker may close the connection: nobody dials for it."""
 
 
+MAX_PICTURE = 32 * 1024 * 1024
+"""Bytes of a picture that a peer is asked to look at: a JPEG of 100 megapixels."""
+
+
+class InferOn(Struct, frozen=True, omit_defaults=True):
+    """Ask a peer to run a model over one picture, whose bytes follow in frames of at most `MAX_PAGE`."""
+
+    model: Annotated[str, Meta(min_length=1, max_length=128)]
+    """As jobs name models, but of those that the asked peer holds."""
+    size: Annotated[int, Meta(ge=1, le=MAX_PICTURE)]
+    """Bytes of the picture: a JPEG or PNG file."""
+    detect: Detect = field(default_factory=Detect)
+
+
+class Inferred(Struct, frozen=True, omit_defaults=True):
+    """The answer: what the model saw, or why nothing was looked at."""
+
+    refused: Text = ""
+    model: Annotated[str, Meta(max_length=128)] = ""
+    """What it is called there."""
+    digest: Annotated[str, Meta(max_length=64)] = ""
+    width: Count = 0
+    height: Count = 0
+    detections: Annotated[tuple[Detection, ...], Meta(max_length=MAX_DETECTIONS)] = ()
+    """Best first, in pixels of the picture."""
+    seconds: Seconds = 0.0
+    """Decoding and running it, without loading the model."""
+
+
 read_announcement = Decoder(Announcement, MAX_ANNOUNCEMENT + 4096)
 read_event_batch = Decoder(EventBatch, MAX_ANNOUNCEMENT + 4096)
 read_sync: Decoder[SyncMessage] = Decoder(SyncMessage, MAX_PAGE)  # type: ignore[arg-type]  # a union is no type object to mypy
@@ -286,3 +316,5 @@ read_checkup = Decoder(Checkup, MAX_PAGE)
 read_health = Decoder(Health, 64 * 1024)
 read_part = Decoder(Part, 1024)
 read_parted = Decoder(Parted, 1024)
+read_infer_on = Decoder(InferOn, MAX_SPEC)
+read_inferred = Decoder(Inferred, MAX_PAGE)

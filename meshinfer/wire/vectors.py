@@ -14,6 +14,9 @@ from meshinfer.wire.messages import MAX_JOBS, MAX_RUNS, PAGE_TARGET, Complete, H
 MAX_PARTS = 24
 """Frames of one vector: 60,000 logs."""
 
+FEW = PAGE_TARGET // 100
+"""Logs, none of them with runs, that fit one frame whatever they are."""
+
 T = TypeVar("T", Have, Complete)
 
 
@@ -25,6 +28,8 @@ class View(NamedTuple):
     """Jobs whose logs it keeps, as far as it named them."""
     relay: Collection[JobId] = ()
     """Of them, those which the other side is asked to keep too."""
+    lives: int = 0
+    """Of our own view, `RecordLog.lives` when it was taken; it does not travel."""
 
 
 def upto(log: LogId, extent: Extent) -> Upto:
@@ -33,16 +38,21 @@ def upto(log: LogId, extent: Extent) -> Upto:
 
 def parts(kind: type[T], view: View) -> Iterator[T]:
     """The view as messages, none of which is larger than a frame may be."""
-    mesh: list[Upto] = []
-    of_jobs: dict[JobId, list[Upto]] = {job: [] for job in view.jobs}
-    for log, extent in sorted(view.logs.items(), key=lambda item: (item[0].job or "", item[0])):
-        if log.job is None:
-            mesh.append(upto(log, extent))
-        elif log.job in of_jobs:
-            of_jobs[log.job].append(upto(log, extent))
-    pieces: list[tuple[JobId | None, Upto | None]] = [(None, entry) for entry in mesh]
-    for job, entries in of_jobs.items():
-        pieces += [(job, entry) for entry in entries] or [(job, None)]
+    mesh: list[tuple[LogId, Extent]] = []
+    of_jobs: dict[JobId, list[tuple[LogId, Extent]]] = {job: [] for job in view.jobs}
+    for item in view.logs.items():
+        job = item[0].job
+        if job is None:
+            mesh.append(item)
+        elif job in of_jobs:
+            of_jobs[job].append(item)
+    if len(view.logs) + len(of_jobs) <= FEW and len(of_jobs) < MAX_JOBS and not any(e.runs for e in view.logs.values()):
+        entries = {job: [upto(*item) for item in sorted(items)] for job, items in of_jobs.items()}
+        yield kind(tuple([upto(*item) for item in sorted(mesh)]), _of_jobs(entries, view.relay))
+        return
+    pieces: list[tuple[JobId | None, Upto | None]] = [(None, upto(*item)) for item in sorted(mesh)]
+    for job, items in of_jobs.items():
+        pieces += [(job, upto(*item)) for item in sorted(items)] or [(job, None)]
     yield from _packed(kind, pieces, view.relay)
 
 
@@ -75,6 +85,10 @@ class Reader:
         self._relay: dict[JobId, None] = {}
         self._parts = 0
 
+    @property
+    def begun(self) -> bool:
+        return self._parts > 0
+
     def take(self, part: Have | Complete) -> View | None:
         """The whole, with its last part. Raises ProtocolError."""
         self._parts += 1
@@ -93,9 +107,8 @@ def read_vector(vector: Iterable[Upto], job: JobId | None = None) -> dict[LogId,
     """Raises ProtocolError for runs that are none."""
     out = {}
     for entry in vector:
-        runs = entry.runs
-        odd = len(runs) % 2 or any(b < a + (i % 2) * 2 for i, (a, b) in enumerate(pairwise((entry.n, *runs)), -1))
-        if odd:
+        n, runs = entry.n, entry.runs
+        if runs and (len(runs) % 2 or any(b < a + (i % 2) * 2 for i, (a, b) in enumerate(pairwise((n, *runs)), -1))):
             raise ProtocolError("a vector with runs that are none")
-        out[LogId(entry.origin, entry.incarnation, job)] = Extent(entry.n, runs)
+        out[LogId(entry.origin, entry.incarnation, job)] = Extent(n, runs)
     return out

@@ -118,7 +118,20 @@ class Crowd:
             view = self.peers[name].job(job)
             return view if view["state"] == "done" else None
 
-        return eventually(f"{name} knows that job {job} is done", done, SETTLE)  # type: ignore[no-any-return]  # `done`'s
+        try:
+            return eventually(f"{name} knows that job {job} is done", done, SETTLE)  # type: ignore[no-any-return]  # `done`'s
+        except AssertionError as e:
+            raise AssertionError(f"{e}\n{self.told(job)}") from None
+
+    def told(self, job: str) -> str:
+        """What each peer says of a job, for whoever looks for the reason."""
+        said = []
+        for name in self.answering:
+            view = self.peers[name].ask("job", job=job, explain=True)
+            for peer in view["peers"]:
+                peer.pop("skipped", None)
+            said.append(f"{name}: {json.dumps({key: value for key, value in view.items() if key != 'spec'})}")
+        return "\n".join(said)
 
     def results(self, name: str, job: str) -> list[dict[str, Any]] | None:
         """What `meshinfer results` writes there; None where somebody who took part cannot be reached yet."""

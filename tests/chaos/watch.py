@@ -8,8 +8,8 @@ from collections.abc import Container
 from pathlib import Path
 from typing import NamedTuple
 
-from meshinfer.cli.client import ask, call
 from meshinfer.errors import MeshInferError
+from meshinfer.node.client import ask, call
 
 IN_HAND = 2.0
 """A task that a peer has told of within so many seconds before it was killed was being worked on."""

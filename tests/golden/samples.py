@@ -152,6 +152,11 @@ def messages() -> dict[str, tuple[str, Any]]:
         ),
         "part": ("read_part", m.Part(12)),
         "parted": ("read_parted", m.Parted(agreed=True)),
+        "infer_on": ("read_infer_on", m.InferOn("yolox_nano", 4096, Detect(("person",), 0.5))),
+        "inferred": (
+            "read_inferred",
+            m.Inferred("", "yolox_nano", MODEL, 640, 480, (Detection("person", 0.75, (1.0, 2.0, 3.5, 4.0)),), 0.025),
+        ),
     }
 
 

@@ -44,6 +44,8 @@ MESSAGES: dict[str, tuple[type, ...]] = {
     "read_health": (messages.Health,),
     "read_part": (messages.Part,),
     "read_parted": (messages.Parted,),
+    "read_infer_on": (messages.InferOn,),
+    "read_inferred": (messages.Inferred,),
 }
 """What each of them reads."""
 

@@ -13,9 +13,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from meshinfer.cli.client import ask, call
 from meshinfer.errors import MeshInferError
 from meshinfer.home import socket_path
+from meshinfer.node.client import ask, call
 
 PATIENCE = 60.0
 """Seconds for anything a test waits for: many times what it takes, for machines that are busy."""

@@ -169,6 +169,14 @@ def test_models_without_a_node(tmp_path: Path) -> None:
     assert "grey" in [m["name"] for m in json.loads(listed.stdout)["models"]]
 
 
+def test_models_that_a_node_holds(place: Place) -> None:
+    """Who else has one is known to the node alone; what others may not run is theirs to say."""
+    told = json.loads(place.bob.cli("models", "describe", "yard-demo", "--json").stdout)["model"]
+    assert [peer["name"] for peer in told["held_by"]] == ["alice"]
+    place.alice.cli("models", "verify", "grey")
+    refused(place.alice.cli("models", "rm", "yard-demo", check=None), 1, "comes with meshinfer")
+
+
 def test_names_that_nobody_knows(place: Place, tmp_path: Path) -> None:
     """Wrong classes, of a model of one's own and of one that only another peer holds; wrong models and jobs."""
     for peer in (place.alice, place.bob):

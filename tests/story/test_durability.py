@@ -14,7 +14,6 @@ from typing import Any
 
 import pytest
 
-from meshinfer.cli.client import call
 from meshinfer.errors import MeshInferError
 from meshinfer.home import socket_path
 from meshinfer.mesh.identity import load_or_create
@@ -22,6 +21,7 @@ from meshinfer.model.catalog import Entry
 from meshinfer.model.detection import Detection, FrameResult
 from meshinfer.model.ids import ContentId, JobId, TaskId
 from meshinfer.model.job import Detect
+from meshinfer.node.client import call
 from meshinfer.store import Database, TaskTable
 from meshinfer.store.db import suspicion
 from tests.story.command import AT_ONCE, Host, hosts, meshinfer, refused

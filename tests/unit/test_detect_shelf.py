@@ -2,36 +2,27 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from meshinfer.detect import shelf as module
 from meshinfer.detect.detector import Detector, load_detector
-from meshinfer.detect.shelf import Shelf
+from meshinfer.detect.shelf import Shelf, intake, reading
+from meshinfer.detect.shelf import shelf as on_shelf
+from meshinfer.detect.shelf.verify import verify
 from meshinfer.errors import ModelError
 from meshinfer.model.ids import ModelDigest
 from meshinfer.model.job import Detect
+from tests.unit.shelves import ME, a_shelf, model
 from tests.vision.tiny_onnx import brightness_model
-
-
-@pytest.fixture(autouse=True)
-def _nothing_embedded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "EMBEDDED", tmp_path / "absent" / "yard-demo.onnx")
 
 
 @pytest.fixture
 def shelf(tmp_path: Path) -> Shelf:
-    return Shelf(tmp_path / "models")
-
-
-def model(folder: Path, name: str, *box: float) -> Path:
-    folder.mkdir(exist_ok=True)
-    path = folder / f"{name}.onnx"
-    path.write_bytes(brightness_model(box or (32, 32, 16, 16)))
-    return path
+    return a_shelf(tmp_path / "models")
 
 
 def test_added_models_are_listed_by_every_later_shelf_without_loading(
@@ -44,8 +35,9 @@ def test_added_models_are_listed_by_every_later_shelf_without_loading(
     def no_loading(*_: object, **__: object) -> Detector:
         raise AssertionError("a shelf must not load models at start")
 
-    monkeypatch.setattr(module, "load_detector", no_loading)
-    assert Shelf(tmp_path / "models").list() == (a, b)
+    for module in (intake, on_shelf, reading):
+        monkeypatch.setattr(module, "load_detector", no_loading)
+    assert a_shelf(tmp_path / "models").list() == (a, b)
     assert (a.name, a.version, a.layout, a.classes) == ("a", "2", "yolov8", ("grey",))
 
 
@@ -74,7 +66,7 @@ def test_adding_again_renames(shelf: Shelf, tmp_path: Path) -> None:
     path = model(tmp_path / "in", "old")
     shelf.add(path)
     card = shelf.add(path, name="new")
-    assert Shelf(tmp_path / "models").list() == (card,)
+    assert a_shelf(tmp_path / "models").list() == (card,)
 
 
 def test_an_empty_shelf_says_how_to_fill_it(shelf: Shelf) -> None:
@@ -97,12 +89,12 @@ def test_a_bad_model_leaves_nothing_behind(shelf: Shelf, tmp_path: Path) -> None
     with pytest.raises(ModelError, match=r"^absent.onnx: cannot be read: No such file"):
         shelf.add(tmp_path / "absent.onnx")
     assert shelf.list() == ()
-    assert not (tmp_path / "models").exists()
+    assert not list((tmp_path / "models").iterdir())
 
 
 def test_loaded_once_and_shared(shelf: Shelf, tmp_path: Path) -> None:
     digest = shelf.add(model(tmp_path / "in", "m")).digest
-    fresh = Shelf(tmp_path / "models")
+    fresh = a_shelf(tmp_path / "models")
     got: list[Detector] = []
     threads = [threading.Thread(target=lambda: got.append(fresh.get(digest))) for _ in range(4)]
     for thread in threads:
@@ -117,29 +109,100 @@ def test_loaded_once_and_shared(shelf: Shelf, tmp_path: Path) -> None:
         fresh.get(ModelDigest("0" * 64))
 
 
-def test_the_sidecar_comes_along(shelf: Shelf, tmp_path: Path) -> None:
-    path = model(tmp_path / "in", "m")
-    path.with_suffix(".toml").write_text('names = ["light"]\nlicence = "MIT"\n')
-    card = shelf.add(path)
-    assert (card.classes, card.licence) == (("light",), "MIT")
-    assert Shelf(tmp_path / "models").get(card.digest).card == card
+def test_a_damaged_card_is_made_anew(shelf: Shelf, tmp_path: Path) -> None:
+    card = shelf.add(model(tmp_path / "in", "a"), name="yard", version="2")
+    shelf.pin(card.digest)
+    note = tmp_path / "models" / f"{card.digest}.json"
+    for damage, pinned in ((note.read_bytes().replace(b'"classes"', b'"klasses"'), True), (b"{", False)):
+        note.write_bytes(damage)
+        later = a_shelf(tmp_path / "models")
+        assert later.list() == later.runnable() == (card,)
+        assert later.held(card.digest).pinned is pinned
 
 
-def test_damage_is_noticed(shelf: Shelf, tmp_path: Path) -> None:
-    a, b = shelf.add(model(tmp_path / "in", "a")), shelf.add(model(tmp_path / "in", "b", 1, 2, 3, 4))
-    folder = tmp_path / "models"
-    (folder / f"{a.digest}.json").write_text("{")  # the card: made anew, under the only name that is known
-    (folder / f"{b.digest}.onnx").write_bytes(brightness_model((9, 9, 9, 9)))  # the model: refused
-    later = Shelf(folder)
-    assert later.find(a.digest).classes == ("grey",)
-    with pytest.raises(ModelError, match=r"b.*changed on disk"):
-        later.get(b.digest)
+def test_a_changed_file_never_reaches_the_runtime(
+    shelf: Shelf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    digest = shelf.add(model(tmp_path / "in", "a", sidecar='names = ["light"]\n'), version="1").digest
+    path = tmp_path / "models" / f"{digest}.onnx"
+    good = path.read_bytes()
+
+    def no_loading(*_: object, **__: object) -> Detector:
+        raise AssertionError("the runtime saw it")
+
+    monkeypatch.setattr(on_shelf, "load_detector", no_loading)
+    said: list[str] = []
+    for spoiled, content in (
+        (path, brightness_model((9, 9, 9, 9))),
+        (path, good[:-1]),
+        (path.with_suffix(".toml"), b'names = ["dark"]\n'),
+    ):
+        later, before = a_shelf(tmp_path / "models", say=said.append), spoiled.read_bytes()
+        spoiled.write_bytes(content)
+        for _ in range(2):
+            with pytest.raises(ModelError, match=r"^a@1: its file or sidecar has changed on disk; .*rm a@1"):
+                later.get(digest)
+        assert "has changed on disk" in later.refused()[digest]
+        assert [f.check for f in verify(later, later.find("a")) if not f.ok] == ["bytes"]
+        spoiled.write_bytes(before)
+    assert len(said) == 3, "once each"
+    monkeypatch.undo()
+    assert all(f.ok for f in verify(later, later.find("a")))
+    assert later.refused() == {}, "what was mended may run again"
+    path.unlink()
+    with pytest.raises(ModelError, match="cannot be read: No such file"):
+        later.get(digest)
 
 
-def test_the_embedded_model_is_on_every_shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nobody_waits_for_another_models_load(shelf: Shelf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    quick, slow = (
+        shelf.add(model(tmp_path / "in", n, *box)).digest for n, *box in (("a", 1, 1, 2, 2), ("b", 5, 5, 2, 2))
+    )
+    later = a_shelf(tmp_path / "models")
+    later.get(quick)
+    begun, goes_on = threading.Event(), threading.Event()
+
+    def load_slowly(path: Path, **names: str) -> Detector:
+        begun.set()
+        assert goes_on.wait(60)
+        return load_detector(path, **names)
+
+    monkeypatch.setattr(on_shelf, "load_detector", load_slowly)
+    thread = threading.Thread(target=lambda: later.get(slow))
+    thread.start()
+    assert begun.wait(60)
+    assert later.get(quick).card.name == "a"
+    assert len(later.list()) == 2
+    goes_on.set()
+    thread.join()
+    assert later.get(slow).card.name == "b"
+
+
+def test_what_a_killed_process_left_is_swept(shelf: Shelf, tmp_path: Path) -> None:
+    stale, fresh = tmp_path / "models" / ".new-stale", tmp_path / "models" / ".new-fresh"
+    for stage in (stale, fresh):
+        stage.mkdir(parents=True)
+        (stage / "m.onnx").write_bytes(b"half")
+    os.utime(stale, (0, 0))
+    assert shelf.list() == ()
+    assert (stale.exists(), fresh.exists()) == (False, True)
+
+
+def test_a_link_never_reaches_the_shelf(shelf: Shelf, tmp_path: Path) -> None:
+    """What its owner does to the file later changes nothing here."""
+    file = model(tmp_path / "in", "a")
+    digest = shelf.add(file).digest
+    file.write_bytes(b"gone")
+    assert a_shelf(tmp_path / "models").get(digest).card.digest == digest
+
+
+def test_the_embedded_model_is_on_every_shelf(tmp_path: Path) -> None:
     embedded = model(tmp_path / "package", "yard-demo")
-    monkeypatch.setattr(module, "EMBEDDED", embedded)
-    folder = tmp_path / "models"
-    card = Shelf(folder).find("yard-demo")
-    assert Shelf(folder).list() == (card,)
-    assert Shelf(folder).get(card.digest).card == load_detector(embedded).card
+    shelf = a_shelf(tmp_path / "models", embedded=embedded)
+    card = shelf.find("yard-demo")
+    assert shelf.list() == shelf.runnable() == (card,)
+    assert shelf.get(card.digest).card == load_detector(embedded).card
+    (vouched,) = shelf.vouched(card.digest)
+    assert (vouched.signer, vouched.bundle.digest) == (ME.peer_id, card.digest)
+    with pytest.raises(ModelError, match="comes with meshinfer"):
+        shelf.remove(card.digest)

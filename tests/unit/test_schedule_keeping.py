@@ -10,6 +10,7 @@ import pytest
 from meshinfer.model.facts import Cancel, Claim, Fact, Holding, Manifest, Outcome, Outcomes, PeerFact
 from meshinfer.model.ids import JobId, PeerId, hash_of
 from meshinfer.model.job import MAX_EXPIRES, JobOrder
+from meshinfer.model.logs import Extent, LogId
 from meshinfer.model.record import Record
 from meshinfer.schedule import keeping as k
 from meshinfer.schedule import overheard
@@ -338,3 +339,23 @@ def test_our_own_name_in_anothers_mouth() -> None:
     assert peer.hear(peer.record(fact, ME, incarnation=6)) is Refusal.NEWER_SELF
     assert len(peer.log) == 1
     assert Heard not in map(type, peer.expire(0.0).stimuli)
+
+
+def test_a_log_that_began_anew_during_a_sync_is_not_closed_by_it() -> None:
+    """An outsider asks about a job, loses interest, and asks again, all while a slow neighbour answers a sync."""
+    peer, job = Peer(), order()
+    peer.hear(job)
+    said = [peer.record(Claim(job.id, (), n, 0, 1.0)) for n in range(3)] + [peer.record(parts_of(job)[0])]
+    log = LogId(ALICE, 5, job.id)
+    peer.keeping.follow(job.id, 0.0)
+    lives = peer.log.lives
+    peer.hear(said[0])
+    peer.expire(k.ASKED + 1)
+    peer.keeping.follow(job.id, k.ASKED + 2)
+    peer.hear(said[3], k.ASKED + 2)  # what the sync brings after that
+    peer.keeping.ends(ALICE, {log: Extent(4)}, [job.id], lives)
+    assert peer.log.vector(job.id) == {log: Extent(0, (4, 4))}, "the first three have to come yet"
+    lives = peer.log.lives
+    peer.hear(said[2], k.ASKED + 3)
+    peer.keeping.ends(ALICE, {log: Extent(4)}, [job.id], lives)
+    assert peer.log.vector(job.id) == {log: Extent(4)}, "a whole sync: the others were superseded"

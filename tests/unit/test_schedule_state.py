@@ -11,12 +11,14 @@ import pytest
 
 from meshinfer.model.facts import MAX_OUTCOMES, MAX_UNITS_A_PAGE, Cancel, Claim, Holding, Manifest, Outcomes
 from meshinfer.model.ids import PeerId, unit_of
+from meshinfer.model.job import read_order
 from meshinfer.schedule import stimuli as st
 from meshinfer.schedule.choice import CATCH_UP, SETTLE
 from meshinfer.schedule.early import MAX_EARLY
 from meshinfer.schedule.job import JobState
 from meshinfer.schedule.lease import LEASE
 from meshinfer.schedule.reports import SAY_CLAIM, SAY_MANIFEST, SAY_OUTCOMES
+from meshinfer.schedule.verdict import on_job, on_spec
 from meshinfer.wire.codec import encode
 from meshinfer.wire.records import MAX_RECORD
 from tests.unit.scheduling import (
@@ -72,6 +74,24 @@ def test_what_the_job_is_not_about_is_left_alone() -> None:
     assert started(me.hear(CAROL, order(on={"kind": "image"}))) == ["b"]
     assert me.hear(CAROL, order(on={"labels": ("site=rotterdam",)})) == []
     assert me.state.next_deadline() is None
+
+
+def test_a_job_picks_what_its_model_looks_at() -> None:
+    """Of a mixed catalog: series alone, or pictures alone; the rest is left out with the reason."""
+    mixed = (entry("film"), entry("photo", kind="image"), entry("gearbox", kind="series"))
+    me = Peer(*mixed)
+    me.handle(st.ModelsChanged({MODEL: ("fault",)}, frozenset({MODEL})))
+    assert started(me.hear(CAROL, JOB)) == ["gearbox"]
+    verdict = on_job(me.state, job_of(me), me.now)
+    assert {(s.reason, s.entries) for s in verdict.skipped} == {
+        ("is a video; the model yolox looks at series", 1),
+        ("is an image; the model yolox looks at series", 1),
+    }
+    pictures = Peer(*mixed)
+    assert started(pictures.hear(CAROL, JOB)) == ["film", "photo"]
+    none = on_spec(pictures.state, read_order(order(on={"kind": "series"}), ME))
+    assert (none.verdict, none.reason) == ("declines", "nothing it holds matches")
+    assert ("is a series; the model yolox looks at pictures", 1) in [(s.reason, s.entries) for s in none.skipped]
 
 
 def test_copies_at_one_peer_are_one_task() -> None:

@@ -16,7 +16,6 @@ from meshinfer.detect import onnx
 from meshinfer.detect.detector import load_detector
 from meshinfer.detect.onnx import Session
 from meshinfer.detect.providers import CPU, Provider, usable
-from meshinfer.detect.shelf import Shelf
 from meshinfer.detect.variants.aside import quiet
 from meshinfer.detect.variants.opening import Opener
 from meshinfer.detect.variants.trial import Question, Run, Timing, answer, save_frames
@@ -27,6 +26,7 @@ from meshinfer.model.detection import Detection
 from meshinfer.model.ids import ModelDigest
 from meshinfer.model.job import Detect
 from meshinfer.node.tuner import Tuner
+from tests.unit.shelves import a_shelf
 from tests.vision.tiny_onnx import brightness_model
 
 CUDA, ROCM = "CUDAExecutionProvider", "ROCMExecutionProvider"
@@ -250,7 +250,7 @@ def test_the_node_tries_each_model_once_and_uses_it_from_then_on(
     book: Book, opened: Opened, model: Path, tmp_path: Path
 ) -> None:
     opener, devices, _ = opened
-    shelf = Shelf(tmp_path / "models", opener)
+    shelf = a_shelf(tmp_path / "models", opener=opener)
     card = shelf.add(model)
     asked: list[Question] = []
     said: list[str] = []

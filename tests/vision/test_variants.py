@@ -12,15 +12,17 @@ import pytest
 from click.testing import CliRunner, Result
 
 from meshinfer.cli import app
-from meshinfer.cli.models_footage import Footage, read_truth, sample
+from meshinfer.cli.models.footage import Footage, read_truth, sample
+from meshinfer.config import load
 from meshinfer.detect.detector import load_detector
 from meshinfer.detect.providers import CPU
-from meshinfer.detect.shelf import Shelf
 from meshinfer.detect.variants import ladder, optimize
 from meshinfer.detect.variants.ladder import Variant
 from meshinfer.detect.variants.precision import Truth
 from meshinfer.detect.variants.tuning import open_book
 from meshinfer.errors import ConfigError
+from meshinfer.home import IDENTITY
+from meshinfer.mesh.identity import load_or_create
 from meshinfer.model.detection import Detection
 from meshinfer.model.job import Detect
 from meshinfer.node.app import open_shelf
@@ -78,7 +80,7 @@ def file(tmp_path: Path) -> Path:
 
 
 def test_bench_measures_and_keeps_it_in_mind(cli: Cli, home: Path, file: Path, pictures: Path) -> None:
-    card = Shelf(home / "models").add(file)
+    digest = json.loads(cli("add", file, "--json").stdout)["model"]["digest"]
     done = cli("bench", "yard", "--images", pictures, "--threads", "1", "--seconds", "0.1", "--json")
     assert done.exit_code == 0, done.output
     answer = json.loads(done.stdout)
@@ -87,7 +89,7 @@ def test_bench_measures_and_keeps_it_in_mind(cli: Cli, home: Path, file: Path, p
     assert min(run[key] for key in ("fps", "run_ms", "prepare_ms", "decode_ms", "load_ms")) > 0
     assert answer["frames"] == 8
     assert answer["media_decode_ms"] > 0
-    kept = open_book(home).get(card.digest)
+    kept = open_book(home).get(digest)
     if answer["workers"] == 1:
         assert kept is not None
         assert kept.fps == run["fps"]
@@ -101,7 +103,7 @@ def test_optimize_adds_a_variant_that_holds(
     onnx = pytest.importorskip("onnx", reason="the quantisation tools need it: it comes with the extra `dev`")
     monkeypatch.setattr(optimize, "LADDER", (Variant("int8", "int8", head=1),))
     monkeypatch.setattr(ladder, "FASTER", 0.0)  # so small a network may be no faster: not what is tested
-    card = Shelf(home / "models").add(file, version="2")
+    cli("add", file, "--version", "2")
     done = cli("optimize", "yard@2", "--images", pictures, "--seconds", "0.1", "--json")
     assert done.exit_code == 0, done.output
     answer = json.loads(done.stdout)
@@ -110,8 +112,8 @@ def test_optimize_adds_a_variant_that_holds(
     (tried,) = answer["variants"]
     assert tried["agreement"]["share"] == 1.0
     assert tried["agreement"]["boxes"] == 4, "half of the frames"
-    shelf = open_shelf(home)
-    made = shelf.find("yard@2-int8")
+    shelf = open_shelf(load(home), load_or_create(home / IDENTITY), print)
+    card, made = shelf.find("yard@2"), shelf.find("yard@2-int8")
     assert (made.layout, made.classes, made.width) == (card.layout, card.classes, card.width)
     graph = onnx.load(shelf.path(made.digest))
     assert {p.key: p.value for p in graph.metadata_props}["meshinfer.made_from"] == f"sha256:{card.digest}"

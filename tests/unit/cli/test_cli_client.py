@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from meshinfer import errors
-from meshinfer.cli.client import MAX_LINE, ask, call, is_running
 from meshinfer.errors import MeshInferError, NodeNotRunning, ProtocolError, TimedOut
 from meshinfer.home import SOCKET_PATH_LIMIT, socket_path
+from meshinfer.node.client import MAX_LINE, ask, call, is_running
 from tests.unit.cli.conftest import ScriptedNode
 
 

@@ -13,6 +13,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from meshinfer.cli import Commands, _exit_code, app
+from meshinfer.cli.models import Models, models
 from meshinfer.errors import ConfigError, MeshError, ModelError
 
 Cli = Callable[..., Result]
@@ -82,6 +83,11 @@ def test_every_verb_has_the_common_options(name: str) -> None:
         (["run", "m", "--on", "site in hamburg"], 2, "$.on.labels[0]: 'site in hamburg' is no label requirement"),
         (["run", "m", "--every", "2", "--fps", "3"], 2, "$.sample: give `every` or `fps`, not both"),
         (["results", "x"], 2, "Missing option '-d'"),
+        (["models", "lst"], 2, "did you mean `ls`?"),
+        (["models", "pull", "yolo_nano"], 2, "did you mean `yolox_nano`?"),
+        (["models", "pull", "yunet", "--from", "http://example.org/x"], 2, "expected https://"),
+        (["models", "describe", "yard"], 1, "Did you mean 'yard-demo'?"),
+        (["models", "add", "x.onnx", "--sidecar", "x.toml"], 2, "x.onnx: no such file"),
         (["jobs"], 3, "start one with `meshinfer up`"),
         (["run", "m"], 3, "or join for this one call with --bootstrap"),
     ],
@@ -138,13 +144,32 @@ def test_init_makes_a_private_home(cli: Cli, tmp_path: Path) -> None:
     assert (fresh / "config.toml").read_text() == before
 
 
+def verbs_of(command: click.Command) -> list[click.Command | None]:
+    """Of a group each of its verbs."""
+    if not isinstance(command, click.Group):
+        return [command]
+    ctx = click.Context(command)
+    return [command.get_command(ctx, name) for name in command.list_commands(ctx)]
+
+
+@pytest.mark.parametrize("name", list(Models.table))
+def test_every_verb_of_the_models_teaches(name: str) -> None:
+    result = CliRunner().invoke(app, ["models", name, "--help"])
+    assert result.exit_code == 0
+    assert f"meshinfer models {name}" in result.stdout
+    assert "Example" in result.stdout
+    (command,) = (v for v in verbs_of(models) if v is not None and v.name == name)
+    assert (command.help or "").splitlines()[0] == Models.table[name], "the table and the verb say the same"
+    assert {"--home", "--json", "--verbose"} <= {o for p in command.params for o in p.opts}
+
+
 def test_the_page_has_every_option() -> None:
     page = (Path(__file__).resolve().parents[3] / "docs/CLI.md").read_text()
     for name in Commands.table:
         command = app.get_command(click.Context(app), name)
         assert command is not None
-        verbs = list(command.commands.values()) if isinstance(command, click.Group) else [command]
-        for verb in verbs:
+        for verb in verbs_of(command):
+            assert verb is not None
             heading = f"### `meshinfer {name} {verb.name}".replace(f"{name} {name}", name)
             assert heading in page
             section = page.partition(heading)[2].partition("\n##")[0] + page.partition("## ")[0]

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meshinfer.cli.jobfile import MAX_JOB_FILE, load_job, parse_text
+from meshinfer.api.jobfile import MAX_JOB_FILE, load_job, parse_text
 from meshinfer.errors import ConfigError
 from meshinfer.model.job import Sample
 

@@ -224,6 +224,15 @@ def test_json_streams_one_object_a_line(node: ScriptedNode, cli: Cli, job_file: 
     assert json.loads(cli("subscribe", "--json").stdout) == event()
 
 
+def test_catalog_has_samples_of_series_instead_of_pixels(node: ScriptedNode, cli: Cli) -> None:
+    told = {"source": "gearbox", "kind": "series", "width": 1, "height": 2, "bytes": 1000, "labels": {}}
+    entries = [{**told, "name": "a.wav", "fps": 25600.0, "duration": 60.0}, {**told, "name": "b.csv", "fps": 0.0}]
+    node.script["catalog"] = [*({"data": {"entry": e}} for e in entries), {"end": {"entries": 2}}]
+    out = cli("catalog").stdout
+    assert "2 ch  25600 Hz 1m" in out
+    assert "2 ch  no rate known" in out
+
+
 def test_catalog_says_who_is_missing(node: ScriptedNode, cli: Cli) -> None:
     entry = {"peer": ALICE, "peer_name": "hamburg-1", "source": "dock", "name": "a.mp4", "width": 640, "height": 360}
     entry |= {"fps": 12.5, "duration": 40.0, "bytes": 3_200_000, "labels": {"site": "hamburg"}}

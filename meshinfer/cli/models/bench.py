@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from meshinfer.cli.common import Session, verb
-from meshinfer.cli.models_trying import keep, locate, steps, workers
+from meshinfer.cli.models.trying import keep, locate, steps, workers
 from meshinfer.errors import ConfigError, ModelError
 
 if TYPE_CHECKING:
-    from meshinfer.cli.models_footage import Footage
+    from meshinfer.cli.models.footage import Footage
     from meshinfer.detect.card import ModelCard
     from meshinfer.detect.variants.trial import Run, Timing
     from meshinfer.detect.variants.tuning import Tuned
@@ -40,7 +40,7 @@ def bench(session: Session, reference: str, footage: str | None, threads: str | 
     Example:
       meshinfer models bench yolox_nano --footage ./footage --threads 1,2,4
     """
-    from meshinfer.cli.models_footage import drawn, sample
+    from meshinfer.cli.models.footage import drawn, sample
     from meshinfer.detect.variants.trial import Run
     from meshinfer.detect.variants.tuning import usable_here
 

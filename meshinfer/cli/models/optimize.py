@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from meshinfer.cli.common import Session, verb
-from meshinfer.cli.models_trying import keep, locate, steps, workers
-from meshinfer.errors import ConfigError, ModelError
+from meshinfer.cli.models.asking import ask_models
+from meshinfer.cli.models.trying import keep, locate, steps, workers
+from meshinfer.errors import ConfigError
 
 if TYPE_CHECKING:
     from meshinfer.detect.card import ModelCard
@@ -61,7 +62,7 @@ def optimize(
       meshinfer models optimize yolox_nano --footage ./footage
       meshinfer models optimize yolox_nano --images ./images --labels ./labels --max-ap-loss 0.01
     """
-    from meshinfer.cli.models_footage import read_truth, sample
+    from meshinfer.cli.models.footage import read_truth, sample
     from meshinfer.detect.variants.ladder import Rule, best
     from meshinfer.detect.variants.optimize import Task, climb, file_of
     from meshinfer.detect.variants.quantise import check_tools
@@ -89,7 +90,8 @@ def optimize(
         if taken is not None:
             made = file_of(folder, trials.index(taken))
             version = version or "-".join(part for part in (card.version, taken.variant.suffix) if part)
-            added = _add(session, made, name or card.name, version)
+            args = {"file": str(made), "name": name or card.name, "version": version}
+            added = ask_models(session, "model_add", args, changes=True)["model"]
     if session.json:
         session.out.data(_plain(card, trials, rule, taken, added))
     else:
@@ -100,19 +102,6 @@ def optimize(
         else:
             session.out.say(f"nothing added: {card.reference} as it is serves best here", "bold")
     return 0 if added else 1
-
-
-def _add(session: Session, file: Path, name: str, version: str) -> dict[str, Any]:
-    from meshinfer.cli.client import ask
-    from meshinfer.cli.models import node_or_shelf, plain
-
-    with node_or_shelf(session, changes=True) as (node, shelf):
-        if shelf:
-            return plain(shelf.add(file, name, version))  # type: ignore[no-any-return]  # a struct's fields
-        answer = ask(node, "model_add", {"file": str(file), "name": name, "version": version})
-    if not isinstance(model := answer.get("model"), dict):
-        raise ModelError("the node did not say what it added")
-    return model
 
 
 def _show(session: Session, card: ModelCard, trials: Sequence[Trial], rule: Rule, fitted: int, judged: int) -> None:

@@ -8,25 +8,33 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from meshinfer.cli.common import Session
-from meshinfer.errors import ConfigError
+from meshinfer.cli.models.asking import ask_models
+from meshinfer.errors import ConfigError, ModelError
 
 if TYPE_CHECKING:
-    from meshinfer.cli.models_footage import Shot
+    from meshinfer.cli.models.footage import Shot
     from meshinfer.detect.card import ModelCard
 
 
 def locate(session: Session, reference: str) -> tuple[ModelCard, Path]:
-    """The card and the file of a model on the shelf, or of an ONNX file. Raises ModelError."""
+    """The card and the file of a detector of pictures: one on the shelf, or an ONNX file. Raises ModelError."""
+    from meshinfer.detect.card import ModelCard
     from meshinfer.detect.detector import load_detector
-    from meshinfer.node.app import open_shelf
 
     file = Path(reference).expanduser()
     if file.suffix == ".onnx" and file.is_file():
-        return load_detector(file, name=file.stem.lower()).card, file.absolute()
-    shelf = open_shelf(session.home)
-    card = shelf.find(reference)
-    return card, shelf.path(card.digest)
+        card, path = load_detector(file, name=file.stem.lower()).card, file.absolute()
+    else:
+        model = ask_models(session, "model", {"model": reference}, changes=False)["model"]
+        if model["refused"]:
+            raise ModelError(model["refused"])
+        card, path = msgspec.convert(model, ModelCard), Path(model["path"])
+    if card.takes_series:
+        raise ModelError(f"{card.reference} looks at series: only detectors of pictures can be tried this way")
+    return card, path
 
 
 def workers(session: Session) -> int:

@@ -1,0 +1,76 @@
+"""A model that comes is tried beside the shelf first: nothing of one that fails stays."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from meshinfer.detect.detector import Detector, load_detector
+from meshinfer.detect.shelf.bundling import bundle_of
+from meshinfer.detect.shelf.folder import Folder, put, unwritten
+from meshinfer.detect.sidecar import sidecar_path
+from meshinfer.errors import ModelError
+from meshinfer.model.bundle import Bundle
+
+
+class Tried(NamedTuple):
+    staged: Path
+    """Its file, on the shelf's disk, its sidecar beside it."""
+    bundle: Bundle
+    detector: Detector
+
+
+class Intake:
+    def __init__(self, folder: Folder, trial: Callable[[Path], None]) -> None:
+        """`trial` raises ModelError for a file that must not be loaded."""
+        self._folder, self._trial = folder, trial
+
+    @contextmanager
+    def copied(self, file: Path, name: str, version: str, sidecar: bytes) -> Iterator[Tried]:
+        """An owner's `file`. Never a link: what is written into it later must not change ours. Raises ModelError."""
+        with self._folder.staging() as stage:
+            staged = stage / file.name
+            try:
+                file.open("rb").close()
+            except OSError as e:
+                raise ModelError(f"{file.name}: cannot be read: {e.strerror}") from None
+            try:
+                shutil.copyfile(file, staged)
+            except OSError as e:
+                raise unwritten(staged, e) from None
+            _put_sidecar(staged, sidecar)
+            yield self._tried(staged, bundle_of(staged, name, version))
+
+    @contextmanager
+    def claimed(self, file: Path, claim: Bundle) -> Iterator[Tried]:
+        """A fetched `file`, which stays where it is. Raises ModelError, before it is loaded where it is another."""
+        with self._folder.staging() as stage:
+            staged = stage / f"{claim.name}.onnx"
+            put(file, staged)
+            _put_sidecar(staged, claim.sidecar)
+            bundle = bundle_of(staged, claim.name, claim.version)
+            if not alike(bundle, claim):
+                raise ModelError(f"{claim.reference}: its bytes are not those that its signer vouched for")
+            yield self._tried(staged, bundle)
+
+    def _tried(self, staged: Path, bundle: Bundle) -> Tried:
+        self._trial(staged)
+        detector = load_detector(staged, name=bundle.name, version=bundle.version)
+        assert detector.card.digest == bundle.digest
+        return Tried(staged, bundle, detector)
+
+
+def alike(a: Bundle, b: Bundle) -> bool:
+    """Whatever the two are called."""
+    return (a.file, a.size, a.sidecar, a.chunks) == (b.file, b.size, b.sidecar, b.chunks)
+
+
+def _put_sidecar(staged: Path, sidecar: bytes) -> None:
+    if sidecar:
+        try:
+            sidecar_path(staged).write_bytes(sidecar)
+        except OSError as e:
+            raise unwritten(staged, e) from None

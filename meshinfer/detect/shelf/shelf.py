@@ -1,0 +1,331 @@
+"""What a peer holds, what of it may run, and what goes when room is needed."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Collection, Iterable
+from contextlib import suppress
+from functools import cached_property, partial
+from pathlib import Path
+
+import msgspec
+
+from meshinfer.detect.card import ModelCard
+from meshinfer.detect.detector import Detector, load_detector
+from meshinfer.detect.onnx import Session
+from meshinfer.detect.shelf import names
+from meshinfer.detect.shelf.bundling import bundle_of
+from meshinfer.detect.shelf.folder import Folder, Held, Origin
+from meshinfer.detect.shelf.intake import Intake, Tried, alike
+from meshinfer.detect.shelf.reading import read, read_embedded
+from meshinfer.detect.shelf.room import to_evict
+from meshinfer.detect.shelf.trust import Trust
+from meshinfer.detect.sidecar import read_bounded, sidecar_path
+from meshinfer.errors import ModelError
+from meshinfer.model.bundle import Bundle, Vouched
+from meshinfer.model.ids import ModelDigest, PeerId
+
+EMBEDDED = Path(__file__).parents[2] / "demo" / "yard-demo.onnx"
+"""The drawn world's detector, which comes with the package: on every shelf, and trusted as the package is."""
+
+BUDGET = 4096 * 2**20
+
+Open = Callable[[ModelDigest, bytes], Session]
+
+
+def untried(model: Path) -> None:
+    """No trial before a model is loaded."""
+
+
+def on_cpu(digest: ModelDigest, model: bytes) -> Session:
+    return Session(model)
+
+
+class Shelf:
+    """Safe to use from several threads. Every method may read files; `add`, `take_in` and `get` also load a model.
+
+    Nothing that no trusted peer vouches for, and nothing whose bytes have changed, reaches the runtime.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        signer: PeerId,
+        sign: Callable[[bytes], bytes],
+        *,
+        signers: Iterable[PeerId] = (),
+        budget: int = BUDGET,
+        trial: Callable[[Path], None] = untried,
+        opener: Open = on_cpu,
+        embedded: Path | None = EMBEDDED,
+        say: Callable[[str], None] = lambda text: None,
+    ) -> None:
+        """`signer`, `sign`: this peer's key, for what is added here. `signers`: whom it trusts besides.
+
+        `budget`: bytes of fetched models. `trial` raises ModelError for a model that must not be loaded. `opener`
+        decides what models run on. `say` hears of old and damaged files, once.
+        """
+        self._folder = Folder(folder)
+        self._trust = Trust(signer, sign, signers)
+        self._budget, self._trial, self._open, self._say = budget, trial, opener, say
+        self._intake = Intake(self._folder, trial)
+        self._embedded = embedded if embedded is not None and embedded.is_file() else None
+        self._models: dict[ModelDigest, Held] | None = None
+        self._damaged: dict[ModelDigest, str] = {}
+        self._loaded: dict[ModelDigest, Detector] = {}
+        self._lock = threading.RLock()
+        self._loading = threading.Lock()
+        """Held while a model loads, so that it is loaded once and nobody else waits for it."""
+
+    # ---- what is there -----------------------------------------------------------------------------------------------
+
+    def list(self) -> tuple[ModelCard, ...]:
+        """By name and version, those that may not run too. Loads no model, but for one whose card is missing."""
+        with self._lock:
+            return tuple(sorted((h.card for h in self._all().values()), key=lambda c: (c.name, c.version, c.digest)))
+
+    def runnable(self) -> tuple[ModelCard, ...]:
+        """Those of `list` that may run here."""
+        refused = self.refused()
+        return tuple(card for card in self.list() if card.digest not in refused)
+
+    def refused(self) -> dict[ModelDigest, str]:
+        """What lies here and may not run: why, and what would change it."""
+        with self._lock:
+            return {digest: why for digest, held in self._all().items() if (why := self._why_refused(held))}
+
+    def find(self, reference: str) -> ModelCard:
+        """The model called `name`, `name@version`, `sha256:hex` or at least 8 hex digits. Raises ModelError."""
+        with self._lock:
+            return names.find(self._all().values(), reference)
+
+    def holds(self, digest: ModelDigest) -> bool:
+        with self._lock:
+            return digest in self._all()
+
+    def held(self, digest: ModelDigest) -> Held:
+        """Raises ModelError."""
+        with self._lock:
+            if (held := self._all().get(digest)) is None:
+                raise ModelError(f"no model sha256:{digest[:12]} here")
+            return held
+
+    def path(self, digest: ModelDigest) -> Path:
+        """Of its ONNX file. Raises ModelError."""
+        self.held(digest)
+        path = self._folder.onnx(digest)
+        if self._embedded is not None and digest == self._embedded_digest and not path.exists():
+            return self._embedded
+        return path
+
+    def vouched(self, digest: ModelDigest) -> tuple[Vouched, ...]:
+        """Who vouches for it: what others can be offered. Raises ModelError."""
+        held = self.held(digest)
+        if held.vouched or held.origin != "embedded":
+            return held.vouched
+        return (self._trust.seal(bundle_of(self.path(digest), held.card.name, held.card.version)),)
+
+    @property
+    def me(self) -> PeerId:
+        """Who signs what is added here."""
+        return self._trust.me
+
+    def trusts(self, signer: PeerId) -> bool:
+        return signer in self._trust
+
+    def why_untrusted(self, held: Held) -> str:
+        """Why none of its seals counts here, and what would change it; "" where one does."""
+        if held.card.digest == self._embedded_digest:
+            return ""
+        return self._trust.why_refused(held.card.reference, [v.signer for v in held.vouched])
+
+    def _why_refused(self, held: Held) -> str:
+        return self.why_untrusted(held) or self._damaged.get(held.card.digest, "")
+
+    # ---- what comes --------------------------------------------------------------------------------------------------
+
+    def add(
+        self, file: Path, name: str | None = None, version: str | None = None, sidecar: Path | None = None
+    ) -> ModelCard:
+        """Try a model, copy it and its sidecar in, and vouch for it. Adding one that is there renames it.
+
+        `sidecar`: else the one beside the file. Raises ModelError: a file that is no runnable detector, a bad name, a
+        name that another model of this peer's has.
+        """
+        name, version = file.stem.lower() if name is None else name, version or ""
+        names.check_name(name, version)
+        settings = read_bounded(sidecar or sidecar_path(file), may_miss=sidecar is None)
+        with self._intake.copied(file, name, version, settings) as tried, self._lock:
+            owned = [h.card for h in self._all().values() if h.origin != "fetched"]
+            for other in owned:
+                if other.reference == tried.bundle.reference and other.digest != tried.bundle.digest:
+                    raise ModelError(
+                        f"{other.reference} is another model here (sha256:{other.digest[:12]}): "
+                        "give --name or --version"
+                    )
+            return self._install(tried, (self._trust.seal(tried.bundle),), "added")
+
+    def take_in(self, file: Path, vouched: tuple[Vouched, ...]) -> ModelCard:
+        """A model fetched from others becomes part of the shelf; `file` is moved. All `vouched` are genuine.
+
+        Raises ModelError, and leaves `file`: nobody trusted vouches for it, it is not what was vouched for, or it does
+        not run here.
+        """
+        good = [v for v in vouched if v.signer in self._trust]
+        if not good:
+            reference = vouched[0].bundle.reference if vouched else file.name
+            raise ModelError(self._trust.why_refused(reference, [v.signer for v in vouched]))
+        with self._intake.claimed(file, good[0].bundle) as tried:
+            card = self._install(tried, tuple(v for v in vouched if alike(v.bundle, tried.bundle)), "fetched")
+        with suppress(OSError):
+            file.unlink()
+        return card
+
+    def _install(self, tried: Tried, seals: tuple[Vouched, ...], origin: Origin) -> ModelCard:
+        """Raises ModelError. One that is there keeps its other signers, and stays the owner's if it was."""
+        card, digest, pinned = tried.detector.card, tried.bundle.digest, False
+        with self._lock:
+            if known := self._all().get(digest):
+                seals, pinned = (*known.vouched, *seals), known.pinned
+                if origin == "fetched":
+                    card, origin = known.card, known.origin
+            held = Held(card, self._trust.best(seals), origin, pinned)
+            self._folder.install(tried.staged, held)
+            self._all()[digest] = held
+            self._damaged.pop(digest, None)
+            self._loaded[digest] = tried.detector
+            self.used(digest)
+            return card
+
+    # ---- what runs ---------------------------------------------------------------------------------------------------
+
+    def get(self, digest: ModelDigest) -> Detector:
+        """The loaded model: loaded at the first call, then shared.
+
+        Raises ModelError: not here, nobody trusted vouches for it, damaged.
+        """
+        if (ready := self._ready(digest)) is not None:
+            return ready
+        with self._loading:
+            if (ready := self._ready(digest)) is not None:
+                return ready
+            self.check_bytes(digest)
+            card = self.held(digest).card
+            detector = load_detector(
+                self.path(digest), name=card.name, version=card.version, open_session=partial(self._open, digest)
+            )
+            with self._lock:
+                if digest in self._all():  # else it was removed meanwhile
+                    self._loaded[digest] = detector
+            return detector
+
+    def unload(self, digest: ModelDigest) -> None:
+        """The next `get` loads it anew; who has it keeps it."""
+        with self._lock:
+            self._loaded.pop(digest, None)
+
+    def _ready(self, digest: ModelDigest) -> Detector | None:
+        """It, if it is loaded. Raises ModelError where it may not be."""
+        with self._lock:
+            if why := self._why_refused(self.held(digest)):
+                raise ModelError(why)
+            self.used(digest)
+            return self._loaded.get(digest)
+
+    def check_bytes(self, digest: ModelDigest) -> Bundle:
+        """What lies there. Raises ModelError, and refuses the model from now on, where it is not what it was."""
+        card = self.held(digest).card
+        try:
+            bundle = bundle_of(self.path(digest), card.name, card.version)
+            why = "" if bundle.digest == digest else f"{card.reference}: its file or sidecar has changed on disk"
+        except ModelError as e:
+            why = f"{card.reference}: {e}"
+        with self._lock:
+            if not why:
+                self._damaged.pop(digest, None)
+                return bundle
+            why += f"; `meshinfer models rm {card.reference}`, and add or fetch it again"
+            if digest not in self._damaged:
+                self._say(why)
+            self._damaged[digest] = why
+        raise ModelError(why)
+
+    def try_out(self, digest: ModelDigest) -> None:
+        """Load it apart from what runs, as if it came just now. Raises ModelError."""
+        held, path = self.held(digest), self.path(digest)
+        if why := self._why_refused(held):
+            raise ModelError(why)
+        self._trial(path)
+        load_detector(path, name=held.card.name, version=held.card.version)
+
+    def unsound_seals(self, digest: ModelDigest) -> int:
+        """How many seals lie with it that are damaged, forged, or another model's."""
+        return self._folder.unsound(digest)
+
+    # ---- what goes ---------------------------------------------------------------------------------------------------
+
+    def used(self, digest: ModelDigest) -> None:
+        """It is wanted: of the fetched ones it goes last."""
+        now = time.time_ns()
+        with suppress(OSError):  # the embedded one's file is elsewhere, and a disk may be full
+            os.utime(self._folder.onnx(digest), ns=(now, now))
+
+    def make_room(self, size: int, spare: Collection[ModelDigest] = ()) -> None:
+        """Remove the least recently used of the fetched models until `size` more bytes are within the budget.
+
+        Spares pinned models and those of `spare`, such as open jobs'. Raises ModelError where that is not enough:
+        nothing is removed then.
+        """
+        with self._lock:
+            for digest in to_evict(self._all().values(), size, self._budget, spare, self._folder.last_used):
+                self.remove(digest)
+
+    def remove(self, digest: ModelDigest) -> ModelCard:
+        """Raises ModelError: not here, or it comes with the package."""
+        with self._lock:
+            card = self.held(digest).card
+            if digest == self._embedded_digest:
+                raise ModelError(f"{card.reference} comes with meshinfer: it is on every shelf, and stays")
+            self._folder.remove(digest)
+            del self._all()[digest]
+            self._loaded.pop(digest, None)
+            self._damaged.pop(digest, None)
+            return card
+
+    def pin(self, digest: ModelDigest, pinned: bool = True) -> ModelCard:
+        """A pinned model stays, though it was fetched. Raises ModelError."""
+        with self._lock:
+            held = msgspec.structs.replace(self.held(digest), pinned=pinned)
+            self._folder.write(held)
+            self._all()[digest] = held
+            return held.card
+
+    # ---- the folder, read once ---------------------------------------------------------------------------------------
+
+    def _all(self) -> dict[ModelDigest, Held]:
+        with self._lock:
+            if self._models is None:
+                self._models = self._read()
+            return self._models
+
+    def _read(self) -> dict[ModelDigest, Held]:
+        self._folder.sweep()
+        models: dict[ModelDigest, Held] = {}
+        for digest in self._folder.digests():
+            try:
+                held, remark = read(self._folder, digest, self._trust)
+                models[held.card.digest] = held
+            except ModelError as e:
+                remark = str(e)
+            if remark:
+                self._say(remark)
+        ours = self._embedded_digest
+        if self._embedded is not None and ours is not None and ours not in models:
+            models[ours] = read_embedded(self._folder, ours, self._embedded)
+        return models
+
+    @cached_property
+    def _embedded_digest(self) -> ModelDigest | None:
+        return None if self._embedded is None else bundle_of(self._embedded, self._embedded.stem, "").digest
