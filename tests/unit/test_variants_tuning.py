@@ -260,9 +260,8 @@ def test_the_node_tries_each_model_once_and_uses_it_from_then_on(
         assert len(np.load(question.frames).files) == 1
         return timing("cpu"), timing(question.runs[1].provider, 400)
 
-    tune_one: Callable[..., Tuned | None] = Tuner(
-        book, shelf, 4, said.append, try_, lambda: np.zeros((9, 9, 3), np.uint8)
-    )._tune
+    picture = np.zeros((9, 9, 3), np.uint8)
+    tune_one: Callable[..., Tuned | None] = Tuner(book, shelf, 4, said.append, try_, lambda: picture)._tune
     book.note_fps(card.digest, 100.0)  # measured at work, before any other device was tried
     tuned = tune_one(card)
     assert tuned is not None
@@ -271,3 +270,6 @@ def test_the_node_tries_each_model_once_and_uses_it_from_then_on(
     assert len(asked) == 2
     shelf.get(card.digest)
     assert [short for short, _ in devices] == ["cuda"]
+    newer = Book(book._folder, replace(MACHINE, runtime="1.32"))
+    again: Callable[..., Tuned | None] = Tuner(newer, shelf, 4, said.append, try_, lambda: picture)._tune
+    assert again(card) is not None, "another runtime: done again"

@@ -103,6 +103,7 @@ def test_optimize_adds_a_variant_that_holds(
     onnx = pytest.importorskip("onnx", reason="the quantisation tools need it: it comes with the extra `dev`")
     monkeypatch.setattr(optimize, "LADDER", (Variant("int8", "int8", head=1),))
     monkeypatch.setattr(ladder, "FASTER", 0.0)  # so small a network may be no faster: not what is tested
+    file.with_suffix(".toml").write_text('licence = "MIT"\n')
     cli("add", file, "--version", "2")
     done = cli("optimize", "yard@2", "--images", pictures, "--seconds", "0.1", "--json")
     assert done.exit_code == 0, done.output
@@ -115,6 +116,7 @@ def test_optimize_adds_a_variant_that_holds(
     shelf = open_shelf(load(home), load_or_create(home / IDENTITY), print)
     card, made = shelf.find("yard@2"), shelf.find("yard@2-int8")
     assert (made.layout, made.classes, made.width) == (card.layout, card.classes, card.width)
+    assert made.licence == "MIT"
     graph = onnx.load(shelf.path(made.digest))
     assert {p.key: p.value for p in graph.metadata_props}["meshinfer.made_from"] == f"sha256:{card.digest}"
     by_name = {n.name: n for n in graph.graph.node}

@@ -92,9 +92,16 @@ def _try(task: Task, variant: Variant, target: Path, tell: Callable[[str, float]
 
 
 def _write_sidecar(task: Task, target: Path) -> None:
-    """The original's, and its layout in so many words: rounded outputs could look like another one's."""
+    """The original's, with its layout in so many words, as rounded outputs could look like another one's, and its
+    licence, which may have been known by the digest alone.
+    """
     given = sidecar_path(task.model)
     text = given.read_text(encoding="utf-8") if given.is_file() else ""
-    if not read_sidecar(task.model).layout:
-        text = f"layout = {json.dumps(task.card.layout)}\n{text}"
+    said = read_sidecar(task.model)
+    for key, known, value in (
+        ("layout", said.layout, task.card.layout),
+        ("licence", said.licence, task.card.licence),
+    ):
+        if value and not known:  # first of all: what follows may be a table of TOML
+            text = f"{key} = {json.dumps(value, ensure_ascii=False)}\n{text}"
     sidecar_path(target).write_text(text, encoding="utf-8")
