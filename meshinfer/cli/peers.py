@@ -68,8 +68,8 @@ def _show(session: Session, known: list[dict[str, Any]]) -> None:
 
 def _model(model: dict[str, Any]) -> str:
     """With how fast it is there, where that was measured."""
-    fps = model.get("fps")
-    return f"{model.get('name')} ~{fps}/s" if fps else str(model.get("name"))
+    name = f"{model.get('name')}@{model['version']}" if model.get("version") else str(model.get("name"))
+    return f"{name} ~{model['fps']}/s" if model.get("fps") else name
 
 
 def _state(peer: dict[str, Any]) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from meshinfer.cli.peers import _model
 from meshinfer.detect.variants.tuning import Book, Machine
 from meshinfer.model.ids import ModelDigest
 from meshinfer.model.speed import MAX_CLASS, fps_class
@@ -63,3 +64,8 @@ async def test_a_new_class_is_told_and_kept(tmp_path: Path) -> None:
     later = Speeds(book, Meter(2), lambda: None)
     await later.load([M])
     assert later.classes == {M: 16}
+
+
+def test_people_read_it_beside_the_model() -> None:
+    assert _model({"name": "yard", "version": "2", "fps": 64}) == "yard@2 ~64/s"
+    assert _model({"name": "yard", "version": "", "fps": 0}) == _model({"name": "yard"}) == "yard"

@@ -24,7 +24,7 @@ def show(session: Session, known: list[View]) -> None:
     ]
     with_node = any("held_by" in model for model in known)
     session.out.table(
-        [*columns, Column("HELD BY", "right"), Column("FRAMES/S", "right")] if with_node else columns,
+        [*columns, Column("HELD BY", "right"), Column("FPS", "right", whole=True)] if with_node else columns,
         [_row(model) + (_in_the_mesh(model) if with_node else []) for model in known],
     )
     for model in known:
