@@ -94,7 +94,7 @@ def bound(session: Session, blob: Any, frames: int) -> float:
 
     def loop() -> None:
         for _ in range(each):
-            session.run(name, blob)
+            session.run({name: blob})
 
     threads = [threading.Thread(target=loop) for _ in range(CORES)]
     began = time.perf_counter()

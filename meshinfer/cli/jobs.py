@@ -55,5 +55,5 @@ def _show_spec(session: Session, view: dict[str, object]) -> None:
         f"published {time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(published))} by {by}, {expires}", "dim"
     )
     spec = view.get("spec")
-    asked = {key: value for key, value in spec.items() if value != {}} if isinstance(spec, dict) else {}
+    asked = {k: v for k, v in spec.items() if v != {} and k != "canary"} if isinstance(spec, dict) else {}
     session.out.say(f"asked for {json.dumps(asked, ensure_ascii=False)}", "dim")

@@ -72,6 +72,13 @@ def show_job(out: Output, job: dict[str, Any]) -> None:
     if job.get("why"):
         out.say(f"why: {job['why']}")
     _show_peers(out, job.get("peers") or [])
+    if canary := job.get("canary"):
+        names = ", ".join(who(peer) for peer in canary.get("peers") or ())
+        out.say(f"tries {canary.get('reference', '?')} on {names}")
+        for peer in job.get("peers") or ():
+            for used in peer.get("models") or ():
+                tasks = count(int(used.get("tasks", 0)), "task")
+                out.say(f"{who(peer)} did {tasks} with {used.get('reference', '?')}", "dim")
     for missing in job.get("missing") or ():
         out.say(f"not heard from: {who(missing)}: {missing.get('reason', 'no answer')}", "red")
 

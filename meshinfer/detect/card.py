@@ -25,6 +25,8 @@ class ModelCard(Struct, frozen=True):
     licence: str
     notices: tuple[str, ...]
     """What was assumed, for the user to judge."""
+    rectangular: bool = False
+    """Frames go in with little padding: `width` and `height` are what their input has at most."""
 
     @property
     def takes_series(self) -> bool:

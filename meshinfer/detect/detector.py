@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import ast
 import hashlib
+import threading
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from meshinfer.detect.card import ModelCard
-from meshinfer.detect.layouts import Layout, Probe, choose
-from meshinfer.detect.layouts.layout import Candidates, Floats
+from meshinfer.detect.layouts import Layout, choose
+from meshinfer.detect.layouts.layout import Candidates
 from meshinfer.detect.names import clean, name_classes, read_names
-from meshinfer.detect.onnx import DTYPES, Input, Session
-from meshinfer.detect.preprocess import PADDING, Canvas, Image, Recipe
+from meshinfer.detect.onnx import Session
+from meshinfer.detect.picture import PictureModel
+from meshinfer.detect.preprocess import Canvas, Image, Recipe, snug
 from meshinfer.detect.sidecar import read_sidecar, sidecar_bytes
 from meshinfer.detect.suppress import best_first, suppress
 from meshinfer.detect.wellknown import licence_of
@@ -26,19 +28,27 @@ from meshinfer.model.job import Detect
 from meshinfer.model.series import SeriesInput
 from meshinfer.model.typed import no_such_class
 
-_DEFAULT_SIZE = 640
-_SIZES = range(16, 4097)
+
+class View(NamedTuple):
+    """How frames of one size are looked at."""
+
+    width: int
+    height: int
+    """Of the model's input."""
+    layout: Layout
 
 
 class Detector:
-    """A loaded model and how to feed and read it."""
+    """A loaded model and how to feed and read it. May be used from many threads."""
 
     series: SeriesInput | None = None
     """What it wants where it looks at series (`detect/series.py`); None: it looks at pictures."""
 
-    def __init__(self, card: ModelCard, session: Session, layout: Layout, recipe: Recipe) -> None:
-        self.card = card
-        self._session, self._layout, self._recipe = session, layout, recipe
+    def __init__(self, card: ModelCard, model: PictureModel, layout: Layout, recipe: Recipe) -> None:
+        self.card, self.model, self.recipe = card, model, recipe
+        self._whole = View(card.width, card.height, layout)
+        self._views: dict[tuple[int, int], View] = {(card.width, card.height): self._whole}
+        self._lock = threading.Lock()
 
     def unknown_classes(self, names: Iterable[str]) -> str:
         """What is wrong with these class names: a sentence, or "" where the model knows them all."""
@@ -49,33 +59,47 @@ class Detector:
         """Buffers for one thread. Raises ModelError for class names the model does not know."""
         if wrong := self.unknown_classes(detect.classes):
             raise ModelError(wrong)
-        return Worker(self.card, self._session, self._layout, self._recipe, detect, max_detections)
+        return Worker(self, detect, max_detections)
+
+    def view(self, width: int, height: int) -> View:
+        """For frames of this size. It depends on file and size alone, so that all peers get the same boxes."""
+        if not self.card.rectangular:
+            return self._whole
+        size = snug(width, height, self.card.width, self.card.height)
+        with self._lock:  # at most one view per multiple of 32 in either direction
+            if size not in self._views:
+                layout = self.model.at(*size, self._whole.layout)
+                self._views[size] = View(*size, layout) if layout else self._whole
+            return self._views[size]
 
 
 class Worker:
     """Frames to detections, for one thread: its buffers are overwritten by every call."""
 
-    def __init__(
-        self, card: ModelCard, session: Session, layout: Layout, recipe: Recipe, detect: Detect, max_detections: int
-    ) -> None:
-        self._session, self._layout, self._detect = session, layout, detect
+    def __init__(self, detector: Detector, detect: Detect, max_detections: int) -> None:
+        self._detector, self._detect = detector, detect
         self._limit = min(max_detections, MAX_DETECTIONS)
-        self._names = card.classes
-        self._input = session.inputs[0]
-        self._canvas = Canvas(card.width, card.height, recipe, DTYPES[self._input.type])
-        self._wanted = np.array([not detect.classes or name in detect.classes for name in card.classes])
+        self._names = detector.card.classes
+        self._wanted = np.array([not detect.classes or name in detect.classes for name in self._names])
+        self._frame: tuple[int, ...] = ()
+        self._canvas: Canvas | None = None
 
     def __call__(self, image: Image) -> tuple[Detection, ...]:
         """The detections in a BGR frame, best first; boxes in its pixels. Raises ModelError."""
+        if self._canvas is None or image.shape != self._frame:
+            self._canvas = self._prepare(image)
         placement = self._canvas.draw(image)
-        output = _only(self._session.run(self._input.name, self._canvas.blob))
-        found = self._layout.decode(output, self._detect.min_score)
+        outputs = self._detector.model.run(self._feeds)
+        self._layout.check(outputs)
+        with np.errstate(all="ignore"):
+            found = self._layout.decode(outputs, self._detect.min_score)
         if self._detect.classes:
             found = found.take(self._wanted[found.labels])
-        # A hostile or broken model may put out NaN and infinity; they are in no picture.
-        finite = np.isfinite(found.boxes).all(axis=1)
-        if not finite.all():
-            found = found.take(np.flatnonzero(finite))
+        # A hostile or broken model may put out anything: NaN and infinity are in no picture, nor is a box without area.
+        (x0, y0, x1, y1), finite = found.boxes.T, np.isfinite(found.boxes).all(axis=1)
+        sound = np.flatnonzero(finite & (x0 < x1) & (y0 < y1))
+        if len(sound) < len(found.boxes):
+            found = found.take(sound)
         found = self._without_overlaps(found)
         boxes = placement.to_frame(found.boxes.astype(np.float64))
         scores = np.round(np.clip(found.scores.astype(np.float64), 0, 1), 4)
@@ -86,6 +110,17 @@ class Worker:
             )
             if x0 < x1 and y0 < y1  # what lies in the padding has no area left
         )
+
+    def _prepare(self, image: Image) -> Canvas:
+        """For frames of another size: frames of one video all have the same."""
+        feed = self._detector.model.feed
+        width, height, self._layout = self._detector.view(image.shape[1], image.shape[0])
+        self._frame = image.shape
+        canvas = self._canvas
+        if canvas is None or canvas.size != (width, height):
+            canvas = Canvas(width, height, self._detector.recipe, feed.dtype, feed.channels_last)
+            self._feeds = feed.feeds(canvas.blob, width, height)
+        return canvas
 
     def _without_overlaps(self, found: Candidates) -> Candidates:
         if self._layout.overlaps:
@@ -114,37 +149,35 @@ def _load(path: Path, name: str, version: str, open_session: Callable[[bytes], S
     session = open_session(data)
     digest = model_digest(sha256, sidecar_bytes(path))
     licence = sidecar.licence or clean(session.metadata.get("license", "")) or licence_of(sha256)
-    if sidecar.series is not None or [len(i.shape) in (2, 3) for i in session.inputs] == [True]:
+    if sidecar.series is not None or _are_series(session):
         from meshinfer.detect.series import load_series  # it builds on this module
 
         return load_series(session, sidecar, name, version, digest, licence, len(data))
-    source = _image_input(session)
-    width, height, size_notices = _input_size(source, session.metadata)
-    dtype = DTYPES[source.type]
-    grey = np.full((1, 3, height, width), PADDING / 255, dtype)
     given = sidecar.names or (read_names(session.metadata["names"]) if "names" in session.metadata else None)
-    probe = Probe(
-        width,
-        height,
-        tuple(np.asarray(o) for o in session.run(source.name, grey)),
-        session.metadata,
-        len(given) if given else None,
-    )
-    layout = choose(probe, sidecar.layout)
-    classes, notices = name_classes(tuple(map(clean, given)) if given else None, layout.classes)
+    model = PictureModel(session, sidecar, len(given) if given else None)
+    with np.errstate(all="ignore"):
+        layout = choose(model.probe())
+    recipe = model.recipe(layout)
+    classes, notices = name_classes(tuple(map(clean, given)) if given else None, layout.classes, layout.usual)
     card = ModelCard(
         name=name,
         version=version,
         digest=digest,
         layout=layout.name,
-        width=width,
-        height=height,
+        width=model.feed.width,
+        height=model.feed.height,
         classes=classes,
         bytes=len(data),
         licence=licence,
-        notices=size_notices + notices,
+        notices=model.feed.notices + layout.notices + notices,
+        rectangular=model.is_rectangular(layout, recipe),
     )
-    return Detector(card, session, layout, layout.recipe.overridden(sidecar))
+    return Detector(card, model, layout, recipe)
+
+
+def _are_series(session: Session) -> bool:
+    """Pictures have four dimensions, or three of which the first is their colours."""
+    return [len(i.shape) in (2, 3) and i.shape[0] != 3 for i in session.inputs] == [True]
 
 
 def _read(path: Path) -> bytes:
@@ -156,45 +189,3 @@ def _read(path: Path) -> bytes:
     if len(data) > MAX_MODEL_BYTES:
         raise ModelError(f"over {MAX_MODEL_BYTES // 2**20} MiB: larger models are refused")
     return data
-
-
-def _image_input(session: Session) -> Input:
-    inputs = ", ".join(f"{i.name} {i.type} {[d or '?' for d in i.shape]}" for i in session.inputs)
-    if len(session.inputs) != 1:
-        raise ModelError(f"wants {len(session.inputs)} inputs ({inputs}); the layouts that run take one picture")
-    (source,) = session.inputs
-    shape = source.shape
-    if source.type not in DTYPES or len(shape) != 4 or shape[0] not in (1, None) or shape[1] not in (3, None):
-        raise ModelError(f"its input is {inputs}; the layouts that run take one picture: float [1, 3, height, width]")
-    return source
-
-
-def _input_size(source: Input, metadata: dict[str, str]) -> tuple[int, int, tuple[str, ...]]:
-    """Width, height, and a notice where the file leaves them open."""
-    height, width = source.shape[2:]
-    notices: tuple[str, ...] = ()
-    if height is None or width is None:
-        exported = _imgsz(metadata.get("imgsz", ""))
-        height, width = (height or exported[0], width or exported[1]) if exported else (_DEFAULT_SIZE, _DEFAULT_SIZE)
-        if not exported:
-            notices = (f"takes pictures of any size: run at {width}x{height}",)
-    if height not in _SIZES or width not in _SIZES:
-        raise ModelError(f"wants pictures of {width}x{height}; {_SIZES[0]} to {_SIZES[-1]} pixels can be run")
-    return width, height, notices
-
-
-def _imgsz(text: str) -> tuple[int, int] | None:
-    """Height and width out of Ultralytics metadata, `[640, 640]`."""
-    try:
-        value = ast.literal_eval(text) if len(text) < 64 else None
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
-        return None
-    match value:
-        case [int(height), int(width)]:
-            return height, width
-    return None
-
-
-def _only(outputs: list[Floats]) -> Floats:
-    (output,) = outputs
-    return output if output.dtype == np.float32 else output.astype(np.float32)

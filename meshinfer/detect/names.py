@@ -22,6 +22,20 @@ COCO = (
 # fmt: on
 """The 80 classes of COCO detection, in the order every public detector trained on it uses."""
 
+_UNUSED = (12, 26, 29, 30, 45, 66, 68, 69, 71, 83)
+"""Numbers of COCO's categories, 1 to 90, that no picture has."""
+COCO_NUMBERS = tuple(
+    f"unused{number}" if number in _UNUSED else COCO[number - 1 - sum(u < number for u in _UNUSED)]
+    for number in range(1, 91)
+)
+"""COCO by its category numbers, from 1: how TensorFlow, torchvision and DETR count."""
+
+_WELL_KNOWN = {
+    80: (COCO, "taken for the 80 of COCO, in their usual order"),
+    90: (COCO_NUMBERS, "taken for COCO's category numbers 1 to 90"),
+    91: (("unused0", *COCO_NUMBERS), "taken for COCO's category numbers 0 to 90"),
+}
+
 
 def read_names(text: str) -> tuple[str, ...] | None:
     """Names out of Ultralytics metadata, `{0: 'person', ...}` or `['person', ...]`; None for anything else.
@@ -49,12 +63,20 @@ def clean(name: str) -> str:
     return "".join(c for c in name if c.isprintable())[:MAX_NAME].strip()
 
 
-def name_classes(given: tuple[str, ...] | None, count: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Names of `count` classes, and notices for the user about names that were guessed."""
+def name_classes(
+    given: tuple[str, ...] | None, count: int, usual: tuple[str, ...] = ()
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Names of `count` classes, and notices for the user about names that were guessed.
+
+    `usual`: what models of this layout call them.
+    """
     if given is not None and len(given) == count:
         return given, ()
     notices = [f"names {len(given)} classes but has {count}: its names are ignored"] if given is not None else []
-    if count == len(COCO):
-        return COCO, (*notices, "has no class names but 80 classes: taken for the 80 of COCO, in their usual order")
+    if len(usual) == count:
+        return usual, tuple(notices)
+    if count in _WELL_KNOWN:
+        names, how = _WELL_KNOWN[count]
+        return names, (*notices, f"has no class names but {count} classes: {how}")
     numbered = tuple(f"class{i}" for i in range(count))
     return numbered, (*notices, f"has no class names: called class0 to class{count - 1}; write `names` in its sidecar")

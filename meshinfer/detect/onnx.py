@@ -66,11 +66,11 @@ class Session:
         )
         self.outputs: tuple[str, ...] = tuple(o.name for o in self._session.get_outputs())
 
-    def run(self, name: str, blob: NDArray[Any]) -> list[NDArray[Any]]:
-        """The outputs for one input. Raises ModelError."""
+    def run(self, feeds: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
+        """The outputs, for all inputs by name. Raises ModelError."""
         try:
             with self._turn:
-                outputs: list[NDArray[Any]] = self._session.run(None, {name: blob})
+                outputs: list[NDArray[Any]] = self._session.run(None, dict(feeds))
         except _failures() as e:
             raise ModelError(f"failed while running: {_first_line(e)}") from None
         return outputs

@@ -45,6 +45,10 @@ class Recipe:
         )
 
 
+IMAGENET = Recipe(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225), fit="stretch")
+"""Of nearly every backbone that was first trained on ImageNet."""
+
+
 @dataclass(frozen=True, slots=True)
 class Placement:
     """Where a frame lies in the model's input: x_in = x * scale_x + left."""
@@ -78,12 +82,34 @@ def place(fit: Fit, width: int, height: int, input_width: int, input_height: int
     return Placement(width, height, scale, scale, left, top, inner_width, inner_height)
 
 
+MULTIPLE = 32
+"""Pixels to which the sides of a rectangular input are rounded up: a detector's coarsest grid."""
+
+
+def snug(width: int, height: int, most_width: int, most_height: int) -> tuple[int, int]:
+    """The smallest input that a frame fits into at the scale it would have in the largest one."""
+    p = place("letterbox", width, height, most_width, most_height)
+    return (
+        min(most_width, -(-p.inner_width // MULTIPLE) * MULTIPLE),
+        min(most_height, -(-p.inner_height // MULTIPLE) * MULTIPLE),
+    )
+
+
 class Canvas:
     """One thread's input tensor. `blob` is what the last `draw` made: valid until the next."""
 
-    def __init__(self, width: int, height: int, recipe: Recipe, dtype: type[np.floating[Any]] = np.float32) -> None:
-        self._width, self._height, self._recipe = width, height, recipe
-        self.blob: NDArray[np.floating[Any]] = np.empty((1, 3, height, width), dtype)
+    def __init__(
+        self,
+        width: int,
+        height: int,
+        recipe: Recipe,
+        dtype: type[np.float32 | np.float16 | np.uint8] = np.float32,
+        channels_last: bool = False,
+    ) -> None:
+        """A uint8 canvas takes recipes that leave pixels as they are."""
+        self.size, self._recipe = (width, height), recipe
+        self.blob: NDArray[Any] = np.empty((1, height, width, 3) if channels_last else (1, 3, height, width), dtype)
+        self._channels = np.moveaxis(self.blob[0], 2, 0) if channels_last else self.blob[0]
         # Per channel of the output: value = pixel * gain + offset.
         self._gain = tuple(dtype(recipe.scale / s) for s in recipe.std)
         self._offset = tuple(dtype(-m / s) for m, s in zip(recipe.mean, recipe.std, strict=True))
@@ -98,7 +124,7 @@ class Canvas:
         if self._resized.shape == image.shape:
             source = image
         else:
-            source = cv2.resize(image, self._size, dst=self._resized, interpolation=cv2.INTER_LINEAR)
+            source = cv2.resize(image, self._inner_size, dst=self._resized, interpolation=cv2.INTER_LINEAR)
         cv2.split(source, self._planes)
         for channel, plane in enumerate(self._source):
             inner = self._inner[channel]
@@ -109,11 +135,11 @@ class Canvas:
 
     def _prepare(self, width: int, height: int) -> Placement:
         """Buffers for frames of another size: frames of one video all have the same."""
-        p = place(self._recipe.fit, width, height, self._width, self._height)
+        p = place(self._recipe.fit, width, height, *self.size)
         for channel in range(3):
-            self.blob[0, channel] = PADDING * self._gain[channel] + self._offset[channel]
-        self._inner = self.blob[0, :, p.top : p.top + p.inner_height, p.left : p.left + p.inner_width]
-        self._size = (p.inner_width, p.inner_height)
+            self._channels[channel] = PADDING * self._gain[channel] + self._offset[channel]
+        self._inner = self._channels[:, p.top : p.top + p.inner_height, p.left : p.left + p.inner_width]
+        self._inner_size = (p.inner_width, p.inner_height)
         self._resized = np.empty((p.inner_height, p.inner_width, 3), np.uint8)
         self._planes = [np.empty((p.inner_height, p.inner_width), np.uint8) for _ in range(3)]
         self._placement = p

@@ -91,7 +91,7 @@ class SeriesWorker(Worker):
             seen = (image - self._mean) / self._std
             part = seen[:, : takes.window]
             blob = (part.T if takes.order == "samples" else part).reshape(takes.shape)
-            (out,) = self._session.run(self._input.name, np.ascontiguousarray(blob, form))
+            (out,) = self._session.run({self._input.name: np.ascontiguousarray(blob, form)})
             if out.size != self._output.size:
                 raise ModelError(f"puts out {out.size} values, and put out {self._output.size} when it was loaded")
             scores = self._scores(out.astype(np.float64), seen)
@@ -148,7 +148,7 @@ def load_series(
         if given and len(given) != takes.channels:
             raise ModelError(f"its sidecar gives {len(given)} values of `{key}` for {takes.channels} channels")
     source = session.inputs[0]
-    outs = session.run(source.name, np.zeros(takes.shape, DTYPES[source.type]))
+    outs = session.run({source.name: np.zeros(takes.shape, DTYPES[source.type])})
     names = sidecar.names or read_names(session.metadata.get("names", ""))
     output = _output(outs, source, takes, table, tuple(map(clean, names or ())))
     notices = []

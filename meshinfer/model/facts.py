@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from msgspec import Meta, Struct
 
 from meshinfer.model.catalog import SourceSummary
+from meshinfer.model.channel import Channel
 from meshinfer.model.ids import Count, Digest, Job, Labels, Name, Seconds, Text
 from meshinfer.model.job import JobOrder
 from meshinfer.model.spans import MAX_SPANS
@@ -112,6 +113,12 @@ class Claim(Struct, frozen=True, omit_defaults=True):
 
 ErrorKind = Literal["", "model", "input", "host"]
 
+Fallback = Literal["", "absent", "model", "host"]
+"""Why the job's own model did a task where a roll-out's candidate should have: it is not here, or it failed."""
+
+SCORE_BUCKETS = 8
+"""Of equal width, from 0 to 1."""
+
 
 class Outcome(Struct, frozen=True, array_like=True):
     """How a task ended at one peer."""
@@ -133,6 +140,10 @@ class Outcome(Struct, frozen=True, array_like=True):
     """Of the claim under which it ran."""
     reused: bool = False
     """It had been done for an equal job before this one asked."""
+    scores: Annotated[tuple[Count, ...], Meta(max_length=SCORE_BUCKETS)] = ()
+    """How many detections had scores in each eighth of 0 to 1, where the job names a channel; of a task that was
+    resumed, perhaps not of all."""
+    fallback: Fallback = ""
 
 
 class Outcomes(Struct, frozen=True):
@@ -149,11 +160,12 @@ class Cancel(Struct, frozen=True):
     why: Text
 
 
-Fact = PeerFact | SourceSummary | JobOrder | Manifest | Claim | Outcomes | Cancel
+Fact = PeerFact | SourceSummary | Channel | JobOrder | Manifest | Claim | Outcomes | Cancel
 
 KINDS: dict[str, type[Struct]] = {
     "peer": PeerFact,
     "source": SourceSummary,
+    "channel": Channel,
     "job": JobOrder,
     "manifest": Manifest,
     "claim": Claim,

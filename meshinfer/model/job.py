@@ -7,7 +7,8 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from meshinfer.model.ids import Digest, Job, JobId, ModelDigest, Name, PeerId, Real, hash_of
+from meshinfer.model.channel import MAX_CANARIES
+from meshinfer.model.ids import Digest, Job, JobId, ModelDigest, Name, Peer, PeerId, Real, hash_of
 from meshinfer.model.selector import Selector
 
 MAX_SPEC = 16 * 1024
@@ -51,11 +52,20 @@ class Limits(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True
     """Detections per frame, the best ones."""
 
 
+class Canary(Struct, frozen=True, forbid_unknown_fields=True):
+    """A roll-out as a job finds it: it stays so until the job is over."""
+
+    model: Digest
+    """The candidate."""
+    peers: Annotated[tuple[Peer, ...], Meta(min_length=1, max_length=MAX_CANARIES)]
+    """Who runs the candidate; all others the job's own model."""
+
+
 class JobSpec(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """A job file, checked."""
 
     model: Annotated[str, Meta(min_length=1, max_length=128)]
-    """A model's name, `name@version`, or its digest (`sha256:` or at least 8 hex digits)."""
+    """A model's name, `name@version`, its digest (`sha256:` or at least 8 hex digits), or a channel (`name:track`)."""
     name: Name = "job"
     on: Selector = msgspec.field(default_factory=Selector)
     sample: Sample = msgspec.field(default_factory=Sample)
@@ -66,6 +76,8 @@ class JobSpec(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tru
     """Whether all of it is done anew, even what an equal job before it has done."""
     expires: Annotated[float, Meta(ge=1, le=MAX_EXPIRES)] = 24 * 3600.0
     """Seconds after publishing at which holders stop starting its tasks."""
+    canary: Canary | None = None
+    """Of a job that names a channel, where a roll-out was under way: written by the publisher's peer, not by people."""
 
 
 _pack = msgspec.msgpack.Encoder(order="deterministic").encode
@@ -121,12 +133,18 @@ class JobInfo(Struct, frozen=True):
     def name(self) -> str:
         return self.spec.name if self.spec else "?"
 
+    def model_for(self, peer: PeerId) -> ModelDigest:
+        """What a peer runs: the candidate, where a roll-out tries one there; else the job's own model."""
+        canary = self.spec.canary if self.spec else None
+        return canary.model if canary is not None and peer in canary.peers else self.order.model
+
     @property
     def work(self) -> str:
         """What is computed, apart from over what: part of every task id, so equal jobs share what is done."""
         s = self.spec
         if s is None:
             raise ValueError("a job that is not understood has no work")
+        tried = () if s.canary is None else (s.canary.model, s.canary.peers)
         # Every value is written out: what our encoder leaves out as a default is nothing that others could know.
         rules = (
             s.sample.every,
@@ -136,6 +154,7 @@ class JobInfo(Struct, frozen=True):
             float(s.detect.iou),
             s.limits.frames,
             s.limits.detections,
+            *tried,
         )
         return hash_of(
             (self.id if s.fresh else "").encode(),

@@ -31,6 +31,8 @@ def read_spec(raw: object, *, where: str = "job") -> JobSpec:
     """The spec that `raw` (a job file as nested dicts and lists) asks for. Raises ConfigError."""
     if not isinstance(raw, dict):
         raise ConfigError(f"{where}: $: expected a mapping with at least `model`, got {shown(raw)}")
+    if "canary" in raw:
+        raise ConfigError(f"{where}: $.canary: no key of a job: name a channel as its model, and a roll-out adds this")
     spec = typed(_plain(raw, where), JobSpec, where=where)
     if (size := len(pack_spec(spec))) > MAX_SPEC:
         raise ConfigError(f"{where}: too big to be passed on: {size} bytes packed, the limit is {MAX_SPEC}")

@@ -19,6 +19,7 @@ from meshinfer.model.ids import JobId, ModelDigest, PeerId
 from meshinfer.model.job import Detect, JobOrder, JobSpec, job_id, pack_spec
 from meshinfer.model.jobfile import read_spec
 from meshinfer.model.typed import typed
+from meshinfer.node.channel_calls import ChannelCalls
 from meshinfer.node.closing import closing
 from meshinfer.node.follow import Follower
 from meshinfer.node.merge import merged
@@ -75,6 +76,7 @@ class Calls:
             "forget": self.forget,
             **ModelCalls(self._node).table(),
             "infer": self.infer,
+            **ChannelCalls(self._node, self._follower).table(),
             "doctor": self.doctor,
             "shutdown": self.shutdown,
         }
@@ -97,7 +99,7 @@ class Calls:
 
     async def _order(self, args: Args) -> tuple[JobSpec, JobOrder]:
         spec = read_spec(args.get("spec") or {})
-        digest = await self._node.resolve(spec)
+        spec, digest = self._node.rollout.pin(spec) or (spec, await self._node.resolve(spec))
         packed, nonce = pack_spec(spec), self._node.nonce()
         await self._check_classes(spec, packed, digest)
         return spec, JobOrder(job_id(packed, digest, nonce), packed, digest, nonce, time.time())

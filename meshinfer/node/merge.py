@@ -15,7 +15,7 @@ import msgspec
 import trio
 
 from meshinfer.errors import MeshError, ProtocolError
-from meshinfer.model.ids import PeerId, TaskId, digest_of
+from meshinfer.model.ids import ModelDigest, PeerId, TaskId, digest_of
 from meshinfer.node.findings import Finding, Findings
 from meshinfer.node.replay import Found
 from meshinfer.node.views import event_view, job_view, missing_view
@@ -54,7 +54,7 @@ async def merged(
                             ]
                         case ResultsEnd(pixels_refused=True):
                             refused.append(peer)
-                    for line in _lines(state, finding, peer, name, winners):
+                    for line in _lines(state, job, finding, peer, name, winners):
                         yield {"data": line}
         except (MeshError, ProtocolError) as e:
             missing[peer] = str(e)
@@ -70,14 +70,20 @@ async def merged(
     }
 
 
+def _model(job: JobState, peer: PeerId, task: TaskId) -> ModelDigest:
+    """What this peer did a task with, as far as it has told."""
+    outcome = job.outcomes.get(task, {}).get(peer)
+    return job.model_of(peer, outcome) if outcome else job.info.model_for(peer)
+
+
 def _lines(
-    state: ScheduleState, finding: Finding, peer: PeerId, name: str, winners: dict[TaskId, PeerId]
+    state: ScheduleState, job: JobState, finding: Finding, peer: PeerId, name: str, winners: dict[TaskId, PeerId]
 ) -> list[dict[str, Any]]:
     who = {"peer": peer, "peer_name": name}
     match finding:
         case Tasks():
             reports = [report for report in finding.tasks if winners.get(report.task, peer) == peer]
-            return [{"task": {**msgspec.structs.asdict(report), **who}} for report in reports]
+            return [{"task": {**msgspec.structs.asdict(r), **who, "model": _model(job, peer, r.task)}} for r in reports]
         case Found():
             events = [event for event in finding.events if winners.get(event.task, peer) == peer]
             return [{"event": event_view(state, event)} for event in events]

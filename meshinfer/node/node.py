@@ -41,6 +41,7 @@ from meshinfer.node.portrait import model_refs, own_fact
 from meshinfer.node.questions import Questions
 from meshinfer.node.records import Records
 from meshinfer.node.replay import EventArchive
+from meshinfer.node.rollout import Rollout
 from meshinfer.node.runner import Runner
 from meshinfer.node.speeds import Speeds
 from meshinfer.node.stock import Stock
@@ -103,6 +104,7 @@ class Node:
         self.records = Records(
             mesh, config.mesh.name, identity, db, self.driver, blame=mesh.blame, on_identity=self._on_identity
         )
+        self.rollout = Rollout(self.driver, self.records)
         self._cloned = ""
         self.hub = EventHub(mesh, self.records.own, head)
         self.archive = EventArchive(mesh, log, db.incarnation)
@@ -168,6 +170,7 @@ class Node:
                     self.sync.serve,
                     self.neighbours.serve,
                     self.health.serve,
+                    self.rollout.serve,
                     self.speeds.serve,
                     *([self.tuner.serve] if self.tuner else []),
                 ):

@@ -33,7 +33,7 @@ from meshinfer.wire.records import address_of, seal, unseal
 from meshinfer.wire.vectors import View
 
 TOPIC_OF: dict[str, Topic] = {"peer": "peers", "source": "peers", "model": "peers"}
-URGENT = frozenset({"job", "cancel"})
+URGENT = frozenset({"job", "cancel", "channel"})
 """Kinds that people wait for: pushed to neighbours at once, besides the gossip."""
 
 MAX_UNWRITTEN = 2000

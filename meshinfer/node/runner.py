@@ -9,10 +9,14 @@ others or alone, runs alone the next time, so that no other is blamed; after MAX
 further it is not run again.
 
 Equal jobs have equal tasks: what is done for one is done for all. The schedule runs a task for one job at a time.
+
+Where a roll-out tries a candidate here and it fails, the job's own model goes on at the frame it failed at: a candidate
+may cost its own trial, never a job's work. The task's notice says so, here and in the store.
 """
 
 from __future__ import annotations
 
+import re
 import time
 from collections import deque
 from collections.abc import Callable
@@ -25,8 +29,9 @@ import trio
 from meshinfer.detect.detector import Detector
 from meshinfer.errors import StoreError
 from meshinfer.model.catalog import Entry
+from meshinfer.model.channel import is_channel
 from meshinfer.model.detection import Event
-from meshinfer.model.facts import ErrorKind, Outcome
+from meshinfer.model.facts import SCORE_BUCKETS, ErrorKind, Fallback, Outcome
 from meshinfer.model.ids import ContentId, JobId, ModelDigest, PeerId, TaskId
 from meshinfer.model.job import JobInfo
 from meshinfer.node.driver import Driver
@@ -34,6 +39,9 @@ from meshinfer.node.engine import Batch, Engine, TaskError, WorkItem
 from meshinfer.node.speeds import Meter
 from meshinfer.schedule.stimuli import Start, Stop, TaskEnded, TaskProgressed, TaskReturned, Yield
 from meshinfer.store import MAX_ATTEMPTS, Database, TaskRow, TaskTable
+
+CANDIDATE_ATTEMPTS = 2
+"""Processes that may end under a candidate before the job's own model is tried: one less than MAX_ATTEMPTS."""
 
 MEASURED = 100
 """Jobs whose first inference is remembered."""
@@ -45,11 +53,19 @@ Find = Callable[[ContentId], tuple[Path, Entry] | None]
 class _Running:
     """A task in the engine, as the collector thread keeps it."""
 
-    job: JobId
+    start: Start
     run: int
     analysed: int
     detections: int
     seconds: float
+    tries: bool = False
+    """With a candidate: the job's own model is there for it."""
+    notice: str = ""
+    """Why it is not done with the candidate, where it should have been."""
+    scores: list[int] | None = None
+    """Of its detections, in buckets, where the job names a channel."""
+    failed: TaskError | None = None
+    """Of the candidate: the job's own model is about to go on."""
 
 
 class Runner:
@@ -66,10 +82,11 @@ class Runner:
         workers: int | None,
     ) -> None:
         """`find` and `detector_for` run in worker threads; `on_events` and `on_trouble` in the trio thread."""
+        self._me = me
         self._tasks = TaskTable(db, me)
         self._driver, self._find, self._on_events, self._on_trouble = driver, find, on_events, on_trouble
         self._running: dict[TaskId, _Running] = {}
-        self._wishes: deque[Start | Stop | Yield] = deque()
+        self._wishes: deque[Start | Stop | Yield | _Running] = deque()
         self._wished = trio.Event()
         self._trio = trio.lowlevel.current_trio_token()
         self.first_inference: dict[JobId, float] = {}
@@ -86,7 +103,10 @@ class Runner:
 
     def perform(self, effect: Start | Stop | Yield) -> None:
         """Bounded by the schedule: at most its window of starts, and a stop for each job."""
-        self._wishes.append(effect)
+        self._wish(effect)
+
+    def _wish(self, wish: Start | Stop | Yield | _Running) -> None:
+        self._wishes.append(wish)
         self._wished.set()
 
     async def serve(self) -> None:
@@ -97,13 +117,19 @@ class Runner:
             match self._wishes.popleft():
                 case Start() as start:
                     await self._start(start)
+                case _Running() as failed if self._running.get(failed.start.task) is failed:  # else it was let go of
+                    await self._start(failed.start, failed)
                 case Stop() | Yield() as wish:
                     await self._stop(wish)
 
-    async def _start(self, start: Start) -> None:
-        info = self._driver.state.jobs[start.job].info
+    async def _start(self, start: Start, failed: _Running | None = None) -> None:
+        job = self._driver.state.jobs.get(start.job)
+        if job is None:
+            return  # forgotten meanwhile
+        info = job.info
+        model = info.order.model if failed else self._driver.state.model_here(info)
         try:
-            ended = await trio.to_thread.run_sync(self._begin, start, info)
+            ended = await trio.to_thread.run_sync(self._begin, start, info, model, failed)
         except StoreError as e:
             self._returned(start.task, str(e))
             return
@@ -128,13 +154,20 @@ class Runner:
             with suppress(StoreError):  # a full disk: it stays "running", and its next start resumes it all the same
                 self._tasks.release(task, run=r.run)
 
-    def _begin(self, start: Start, info: JobInfo) -> Outcome | None:
-        """Hand the task to the engine; its outcome where there is nothing left to do."""
+    def _begin(self, start: Start, info: JobInfo, model: ModelDigest, failed: _Running | None) -> Outcome | None:
+        """Hand the task to the engine, for this model; its outcome where there is nothing left to do."""
         task, spec = start.task, info.spec
         assert spec is not None
         row = self._tasks.begin(task, start.job, start.entry, start.first, start.stop)
         if row.state == "done":
             return _outcome(row, reused=row.job != start.job)
+        notice = ""
+        if failed is not None and failed.failed is not None:
+            notice = _instead(failed.failed.kind, row.next_frame, failed.failed.message)
+        elif info.model_for(self._me) != model:
+            notice = _instead("absent", row.next_frame, "it is not here, or knows not every class that is asked for")
+        elif model != info.order.model and row.attempts >= CANDIDATE_ATTEMPTS:
+            model, notice = info.order.model, _instead("host", row.next_frame, _poisoned(row))
         if row.attempts >= MAX_ATTEMPTS:
             return _outcome(self._tasks.fail(task, "host", _poisoned(row), run=row.run))
         found = self._find(start.entry.content)
@@ -144,11 +177,20 @@ class Runner:
             )
             return _outcome(row)
         path, _ = found
-        self._running[task] = _Running(start.job, row.run, row.analysed, row.detections, row.seconds)
+        self._running[task] = _Running(
+            start,
+            row.run,
+            row.analysed,
+            row.detections,
+            row.seconds,
+            tries=model != info.order.model,
+            notice=notice,
+            scores=[0] * SCORE_BUCKETS if is_channel(spec.model) else None,
+        )
         self._engine.submit(
             WorkItem(
                 task,
-                info.order.model,
+                model,
                 path,
                 start.entry.kind,
                 spec.sample,
@@ -194,7 +236,7 @@ class Runner:
         if running is None or running.run != batch.run:
             return
         if batch.started:
-            self._note_start(running.job)
+            self._note_start(running.start.job)
         running.analysed += batch.analysed_frames
         running.seconds += batch.seconds
         try:
@@ -210,6 +252,14 @@ class Runner:
                 self._drop(batch.task)
                 return
             running.detections += batch.detections
+            if running.scores is not None:
+                for d in (d for result in batch.results for d in result.detections):
+                    running.scores[min(SCORE_BUCKETS - 1, int(d.score * SCORE_BUCKETS))] += 1
+            if batch.error is not None and running.tries and batch.error.kind != "input":
+                running.failed = batch.error
+                self._engine.cancel(batch.task)
+                self._trio.run_sync_soon(self._fall_back, running, events)
+                return
             outcome = self._finish(batch, running) if batch.finished else None
         except StoreError as e:
             self._give_back(batch.task, e)
@@ -226,16 +276,22 @@ class Runner:
     def _finish(self, batch: Batch, running: _Running) -> Outcome:
         error: TaskError | None = batch.error
         if error is None:
-            row = self._tasks.finish(batch.task, run=running.run, notice=batch.notice)
+            notice = "; ".join(filter(None, (running.notice, batch.notice)))
+            row = self._tasks.finish(batch.task, run=running.run, notice=notice)
         else:
             row = self._tasks.fail(batch.task, error.kind, error.message, run=running.run)
-        return _outcome(row)
+        return _outcome(row, scores=tuple(running.scores or ()))
 
     def _drop(self, task: TaskId) -> None:
         self._running.pop(task, None)
         self._engine.cancel(task)
 
     # ---- the trio thread ---------------------------------------------------------------------------------------------
+
+    def _fall_back(self, running: _Running, events: list[Event]) -> None:
+        """In turn with what the schedule wishes: it may have let go of the task meanwhile."""
+        self._on_events(events)
+        self._wish(running)
 
     def _tell(self, task: TaskId, events: list[Event], analysed: int, detections: int, outcome: Outcome | None) -> None:
         self._on_events(events)
@@ -257,7 +313,20 @@ def _poisoned(row: TaskRow) -> str:
     )
 
 
-def _outcome(row: TaskRow, *, reused: bool = False) -> Outcome:
+_INSTEAD = re.compile(r"from frame \d+ on without the candidate \((absent|model|host)\): ")
+
+
+def _instead(kind: str, frame: int, why: str) -> str:
+    return f"from frame {frame} on without the candidate ({kind}): {why}"
+
+
+def _fallback(notice: str) -> Fallback:
+    found = _INSTEAD.match(notice)
+    kinds: dict[str, Fallback] = {"absent": "absent", "model": "model", "host": "host"}
+    return kinds[found[1]] if found else ""
+
+
+def _outcome(row: TaskRow, *, reused: bool = False, scores: tuple[int, ...] = ()) -> Outcome:
     kinds: dict[str, ErrorKind] = {"model": "model", "input": "input", "host": "host"}
     return Outcome(
         bytes.fromhex(row.task),
@@ -271,4 +340,6 @@ def _outcome(row: TaskRow, *, reused: bool = False) -> Outcome:
         row.error,
         row.notice,
         reused=reused,
+        scores=scores,
+        fallback=_fallback(row.notice),
     )

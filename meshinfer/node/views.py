@@ -10,7 +10,7 @@ import msgspec
 
 from meshinfer.mesh.offences import KeptOut
 from meshinfer.model.detection import Detection, Event
-from meshinfer.model.ids import PeerId
+from meshinfer.model.ids import ModelDigest, PeerId
 from meshinfer.model.verdict import TaskError, Verdict
 from meshinfer.schedule.job import JobState
 from meshinfer.schedule.progress import Progress, Share, progress
@@ -76,6 +76,7 @@ def job_view(state: ScheduleState, job: JobState, now: float, verdicts: dict[Pee
     reused = Counter[PeerId]()
     for outcomes in job.outcomes.values():
         reused.update({peer: o.frames for peer, o in outcomes.items() if o.reused})
+    models = _models_used(state, job)
     peers = sorted(p.shares.keys() | verdicts.keys())
     missing = dict.fromkeys(p.missing, "holds part of the job and is not heard from")
     return {
@@ -83,6 +84,7 @@ def job_view(state: ScheduleState, job: JobState, now: float, verdicts: dict[Pee
         "name": job.name,
         "model": job.info.spec.model if job.info.spec else "?",
         "digest": job.info.order.model,
+        "canary": _canary_view(state, job),
         "publisher": job.info.publisher,
         "publisher_name": state.called(job.info.publisher),
         "published": job.info.order.published,
@@ -104,9 +106,49 @@ def job_view(state: ScheduleState, job: JobState, now: float, verdicts: dict[Pee
         "frames": p.frames,
         "detections": p.detections,
         "seconds": max((share.seconds for share in p.shares.values()), default=0.0),
-        "peers": [_peer_view(state, peer, p, verdicts.get(peer), reused[peer]) for peer in peers],
+        "peers": [
+            {**_peer_view(state, peer, p, verdicts.get(peer), reused[peer]), "models": models.get(peer, [])}
+            for peer in peers
+        ],
         "missing": missing_view(state, missing),
     }
+
+
+def _canary_view(state: ScheduleState, job: JobState) -> View | None:
+    """The roll-out that the job began under."""
+    canary = job.info.spec.canary if job.info.spec else None
+    if canary is None:
+        return None
+    peers = [{"peer": peer, "name": state.called(peer)} for peer in canary.peers]
+    return {"model": canary.model, "reference": reference(state, canary.model), "peers": peers}
+
+
+def _models_used(state: ScheduleState, job: JobState) -> dict[PeerId, list[View]]:
+    """Of a job that tries a candidate: what each peer did its tasks with."""
+    if job.info.spec is None or job.info.spec.canary is None:
+        return {}
+    used: dict[PeerId, Counter[ModelDigest]] = {}
+    for task in job.outcomes:
+        for peer, outcome in job.ended(task).items():
+            if outcome.done:
+                used.setdefault(peer, Counter())[job.model_of(peer, outcome)] += 1
+    return {
+        peer: [{"digest": m, "reference": reference(state, m), "tasks": n} for m, n in sorted(tasks.items())]
+        for peer, tasks in used.items()
+    }
+
+
+def reference(state: ScheduleState, model: ModelDigest) -> str:
+    """What people call a model: as its holders do, or as the channels do; else the start of its digest."""
+    for _, fact in sorted(state.peers.items()):
+        for held in fact.models:
+            if held.digest == model:
+                return f"{held.name}@{held.version}" if held.version else held.name
+    for said in state.channels.all():
+        for version in (said.state.stable, said.state.before, said.state.trial and said.state.trial.candidate):
+            if version and version.model == model:
+                return version.reference
+    return f"sha256:{model[:12]}"
 
 
 def _peer_view(state: ScheduleState, peer: PeerId, p: Progress, verdict: Verdict | None, reused: int) -> View:

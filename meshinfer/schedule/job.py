@@ -10,12 +10,14 @@ from itertools import chain
 from typing import Literal
 
 from meshinfer.model.catalog import Entry
+from meshinfer.model.channel import is_channel
 from meshinfer.model.facts import Claim, Manifest, Outcome, Outcomes
-from meshinfer.model.ids import ContentId, JobId, PeerId, TaskId, UnitId, span_of, unit_id, unit_of
+from meshinfer.model.ids import ContentId, JobId, ModelDigest, PeerId, TaskId, UnitId, span_of, unit_id, unit_of
 from meshinfer.model.job import JobInfo
 from meshinfer.model.spans import Cut
 from meshinfer.schedule.lease import Leases
 from meshinfer.schedule.rank import ranked
+from meshinfer.schedule.tally import Tallies
 
 Status = Literal["pending", "running", "ended"]
 Fate = Literal["done", "failed"]
@@ -95,9 +97,12 @@ class JobState:
     tally: tuple[int, int] = (0, 0)
     """Frames and detections of our ended tasks."""
     work: str = field(init=False)
+    tallies: Tallies | None = field(init=False)
+    """Of a job that names a channel: what roll-outs are judged by."""
 
     def __post_init__(self) -> None:
         self.work = self.info.work if self.info.spec else ""
+        self.tallies = Tallies(self.info) if self.info.spec and is_channel(self.info.spec.model) else None
 
     @property
     def id(self) -> JobId:
@@ -206,7 +211,10 @@ class JobState:
     def note_outcomes(self, peer: PeerId, batch: Outcomes) -> Iterable[tuple[TaskId, Outcome]]:
         for outcome in batch.outcomes:
             task = TaskId(outcome.task.hex())
-            self.outcomes.setdefault(task, {})[peer] = outcome
+            ended = self.outcomes.setdefault(task, {})
+            if self.tallies is not None:
+                self.tallies.note(peer, outcome, ended.get(peer))
+            ended[peer] = outcome
             yield task, outcome
 
     def forget(self, peer: PeerId) -> None:
@@ -218,6 +226,8 @@ class JobState:
         self.leases.forget(peer)
         for ended in self.outcomes.values():
             ended.pop(peer, None)
+        if self.tallies is not None:
+            self.tallies.forget(peer)
 
     # ---- what follows from it ----------------------------------------------------------------------------------------
 
@@ -249,5 +259,10 @@ class JobState:
         return "failed" if all(peer in ended for peer in self.holders(task)) else None
 
     def disputed(self, task: TaskId) -> bool:
-        """Whether peers came to different results."""
-        return len({o.digest for o in self.ended(task).values() if o.done}) > 1
+        """Whether peers came to different results with one model."""
+        done = [(self.model_of(peer, o), o.digest) for peer, o in self.ended(task).items() if o.done]
+        return len(set(done)) > len({model for model, _ in done})
+
+    def model_of(self, peer: PeerId, outcome: Outcome) -> ModelDigest:
+        """What a task was done with."""
+        return self.info.order.model if outcome.fallback else self.info.model_for(peer)

@@ -129,7 +129,7 @@ def outcomes(job: JobState) -> Iterator[Outcomes]:
     part: list[Outcome] = []
     size = 0
     for outcome in job.unsaid:
-        cost = 128 + len(outcome.error.encode()) + len(outcome.truncated.encode())
+        cost = 128 + len(outcome.error.encode()) + len(outcome.truncated.encode()) + 9 * len(outcome.scores)
         if part and (size + cost > MAX_BODY or len(part) == MAX_OUTCOMES):
             yield Outcomes(job.id, tuple(part))
             part, size = [], 0

@@ -15,12 +15,15 @@ import math
 from collections.abc import Collection, Iterable, Sequence
 
 from meshinfer.model.catalog import SourceSummary
+from meshinfer.model.channel import Channel
 from meshinfer.model.facts import Cancel, Claim, Fact, Manifest, Outcomes, PeerFact
 from meshinfer.model.ids import ContentId, JobId, ModelDigest, PeerId, TaskId, unit_of
 from meshinfer.model.job import JobInfo, JobOrder, JobSpec, read_order
 from meshinfer.model.typed import no_such_class
 from meshinfer.schedule import reports
 from meshinfer.schedule import stimuli as st
+from meshinfer.schedule.candidate import model_here
+from meshinfer.schedule.channels import Channels
 from meshinfer.schedule.choice import MEETING, PROMPT, View, wins
 from meshinfer.schedule.early import Early, OfJob
 from meshinfer.schedule.holdings import Holdings
@@ -45,6 +48,7 @@ class ScheduleState:
         self.cancels: dict[JobId, Cancel] = {}
         self.peers: dict[PeerId, PeerFact] = {}
         self.sources: dict[PeerId, dict[str, SourceSummary]] = {}
+        self.channels = Channels()
         self.presence = Presence()
         self.holdings = Holdings()
         self.classes: dict[ModelDigest, tuple[str, ...]] = {}
@@ -96,6 +100,7 @@ class ScheduleState:
             case st.PeerForgotten(peer):
                 self.peers.pop(peer, None)
                 self.sources.pop(peer, None)
+                self.channels.forget(peer)
             case st.Connected(peer):
                 if self.presence.up(peer, now):
                     work.reconsider_all()
@@ -171,6 +176,8 @@ class ScheduleState:
                 self._peer(origin, fact, now)
             case SourceSummary():
                 self.sources.setdefault(origin, {})[fact.name] = fact
+            case Channel():
+                self.channels.heard(origin, fact, min(born, now))
             case JobOrder():
                 self._job(origin, fact, born, now, out)
             case Cancel():
@@ -297,17 +304,22 @@ class ScheduleState:
         spec = info.spec
         if spec is None:
             return info.unclear
-        classes = self.classes.get(info.order.model)
+        model = self.model_here(info)
+        classes = self.classes.get(model)
         if classes is None:
-            return f"the model {spec.model} ({info.order.model[:12]}) is not held here: meshinfer models add FILE"
+            return f"the model {spec.model} ({model[:12]}) is not held here: meshinfer models add FILE"
         if unknown := unknown_classes(spec, classes):
             return no_such_class(f"the model {spec.model}", unknown[0], classes)[:500]
         return None
 
     def takes_series(self, info: JobInfo) -> bool | None:
         """Whether the job's model looks at series; False: at pictures; None: it is not held here."""
-        model = info.order.model
+        model = self.model_here(info)
         return model in self.series if model in self.classes else None
+
+    def model_here(self, info: JobInfo) -> ModelDigest:
+        """What this peer runs a job with."""
+        return model_here(info, self.me, self.classes)
 
     def takes_part(self, job_id: JobId) -> bool:
         """Whether what is said about the job concerns this peer: it holds some of it, or has published it."""

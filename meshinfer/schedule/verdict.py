@@ -67,7 +67,7 @@ def on_spec(state: ScheduleState, info: JobInfo) -> Verdict:
 
 def _cause(state: ScheduleState, info: JobInfo) -> str:
     """What about the job itself keeps this peer from it, whatever it holds."""
-    classes = state.classes.get(info.order.model)
+    classes = state.classes.get(state.model_here(info))
     if classes is None:
         return "model"
     return "classes" if info.spec is not None and unknown_classes(info.spec, classes) else ""

@@ -23,6 +23,7 @@ from nacl.signing import VerifyKey
 
 from meshinfer.errors import DecodeError, ProtocolError, UnsupportedVersion
 from meshinfer.model.catalog import SourceSummary
+from meshinfer.model.channel import Channel
 from meshinfer.model.facts import BOUND_TO_JOB, KINDS, Cancel, Claim, Fact, Manifest, Outcomes, PeerFact
 from meshinfer.model.ids import Peer, PeerId
 from meshinfer.model.job import JobOrder
@@ -82,7 +83,7 @@ def key_of(fact: Fact) -> str:
     match fact:
         case PeerFact():
             return ""
-        case SourceSummary():
+        case SourceSummary() | Channel():
             return fact.name
         case JobOrder():
             return fact.id

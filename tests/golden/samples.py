@@ -13,6 +13,7 @@ import msgspec
 
 from meshinfer.mesh.identity import Identity
 from meshinfer.model.catalog import Entry, SourceSummary, Unreadable
+from meshinfer.model.channel import Channel, Trial, Version
 from meshinfer.model.detection import Cursor, Detection, Event
 from meshinfer.model.facts import (
     Cancel,
@@ -44,6 +45,8 @@ MESH = "golden"
 IDENTITY = Identity.from_seed(SEED)
 INCARNATION = 1_700_000_000_000
 MODEL = ModelDigest(hash_of(b"model", digits=64))
+OTHER_MODEL = ModelDigest(hash_of(b"other model", digits=64))
+NEW_MODEL = ModelDigest(hash_of(b"new model", digits=64))
 CONTENT = ContentId(hash_of(b"content"))
 SPEC = JobSpec(
     "yolox_nano",
@@ -82,9 +85,20 @@ def records() -> dict[str, Record]:
             (
                 Outcome(RAW, True, 25, 7, 2.5, "e" * 32, epoch=1, reused=True),
                 Outcome(bytes(16), False, 0, 0, 0.25, "", 2, "input", "cannot be read: truncated"),
+                Outcome(bytes(15) + b"1", True, 1, 3, 0.5, "f" * 32, scores=(0, 0, 0, 1, 0, 0, 2), fallback="model"),
             ),
         ),
         "cancel": Cancel(ORDER.id, "enough"),
+        "channel": Channel(
+            "yolox_nano:stable",
+            3,
+            "try",
+            Version(MODEL, "yolox_nano@1"),
+            Version(OTHER_MODEL, "yolox_nano@0"),
+            Trial(Version(NEW_MODEL, "yolox_nano@2"), (IDENTITY.peer_id,), 100, 600.0),
+            "fewer cats",
+            1_700_000_000.5,
+        ),
     }
     return {
         kind: seal(fact, mesh=MESH, origin=IDENTITY.peer_id, incarnation=INCARNATION, seq=seq, sign=IDENTITY.sign)

@@ -8,11 +8,11 @@ from pathlib import Path
 import msgspec
 from msgspec import inspect
 
-from meshinfer.model import catalog, detection, facts, ids, job, selector, verdict
+from meshinfer.model import catalog, channel, detection, facts, ids, job, selector, verdict
 from meshinfer.wire import eventpack, messages, records
 
 DOC = Path(__file__).parents[2] / "docs" / "WIRE.md"
-MODULES = (catalog, detection, facts, job, selector, verdict, eventpack, messages, records)
+MODULES = (catalog, channel, detection, facts, job, selector, verdict, eventpack, messages, records)
 _BLOCK = re.compile(r"<!-- (\w+) -->\n(?:\|.*\n)*")
 _NAMED = {
     ids.PEER_ID.pattern: "peer id",

@@ -19,10 +19,11 @@ export function hash (digits, ...parts) {
 export const jobId = ({ spec, model, nonce }) => hash(16, 'job', spec, model, nonce)
 
 export function workOf ({ id, spec, model }) {
-  const { sample = {}, detect = {}, limits = {}, fresh = false } = decode(spec)
+  const { sample = {}, detect = {}, limits = {}, fresh = false, canary = null } = decode(spec)
   const rules = [
     sample.every ?? 'frame', sample.fps == null ? null : new Float(sample.fps), detect.classes ?? [],
-    new Float(detect.min_score ?? 0.25), new Float(detect.iou ?? 0.6), limits.frames ?? null, limits.detections ?? 300
+    new Float(detect.min_score ?? 0.25), new Float(detect.iou ?? 0.6), limits.frames ?? null, limits.detections ?? 300,
+    ...(canary === null ? [] : [canary.model, canary.peers])
   ]
   return hash(32, fresh ? id : '', model, encode(rules))
 }
@@ -62,7 +63,7 @@ function understood (schema, kind, body) {
 function keyOf ({ kind, body }) {
   switch (kind) {
     case 'peer': return ''
-    case 'source': return body.name
+    case 'source': case 'channel': return body.name
     case 'job': return body.id
     case 'manifest': return `${body.job}/${body.page}`
     case 'result': return `${body.job}/${Buffer.from(body.outcomes[0][0]).toString('hex')}`

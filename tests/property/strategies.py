@@ -165,7 +165,7 @@ def _text(schema: inspect.StrType) -> st.SearchStrategy[str]:
     if schema.pattern == PEER_ID.pattern:
         return st.sampled_from([peer.peer_id for peer in PEERS])
     if schema.pattern is not None:
-        return st.from_regex(schema.pattern, fullmatch=True, alphabet="0123456789abcdef")
+        return st.from_regex(schema.pattern, fullmatch=True, alphabet="0123456789abcdef:")
     return st.text(min_size=schema.min_length or 0, max_size=_some(schema, 8))
 
 

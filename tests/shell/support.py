@@ -37,6 +37,7 @@ from meshinfer.node.neighbours import Neighbours
 from meshinfer.node.questions import Questions
 from meshinfer.node.records import Records
 from meshinfer.node.replay import EventArchive
+from meshinfer.node.rollout import Rollout
 from meshinfer.node.subscription import Filter, Subscription
 from meshinfer.node.sync import Sync
 from meshinfer.schedule.job import JobState
@@ -157,6 +158,7 @@ class Peer:
         self.records = Records(mesh, MESH, self.identity, self.db, self.driver)
         self.hub = EventHub(mesh, self.records.own, log.head())
         self.archive = EventArchive(mesh, log, self.db.incarnation)
+        self.rollout = Rollout(self.driver, self.records)
         self.catalog = Catalog([])
         self.questions = Questions(mesh, self.driver, self.catalog)
         self.findings = Findings(mesh, log, self.tasks, self.catalog, self.db.incarnation, share_pixels=False)
@@ -174,7 +176,7 @@ class Peer:
                 for peer in sorted(self.mesh.peers):
                     self.driver.feed(Connected(peer))
                 self.nursery.start_soon(self._watch, changes)
-                for service in (self.driver, self.records, self.hub, self.sync, self.neighbours):
+                for service in (self.driver, self.records, self.hub, self.sync, self.neighbours, self.rollout):
                     self.nursery.start_soon(service.serve)
                 self.nursery.start_soon(gossip.listen, self.mesh, self.records, self.hub, self.rejected)
                 self.neighbours.state_again()
@@ -193,15 +195,19 @@ class Peer:
         match effect:
             case State(fact):
                 self.records.state(fact)
-            case Start(_, task, _):
-                self.nursery.start_soon(self._work_on, task)
+            case Start(job, task, _):
+                self.nursery.start_soon(self._work_on, job, task)
             case Stop(_, tasks):
                 self.stopped.update(tasks)
 
-    async def _work_on(self, task: TaskId) -> None:
+    async def _work_on(self, job: JobId, task: TaskId) -> None:
         await trio.sleep(self.work)
         if task not in self.stopped:
-            self.driver.feed(TaskEnded(task, Outcome(bytes.fromhex(task), True, 10, 3, self.work, "d")))
+            self.driver.feed(TaskEnded(task, self.outcome(job, task)))
+
+    def outcome(self, job: JobId, task: TaskId) -> Outcome:
+        """What its tasks come to."""
+        return Outcome(bytes.fromhex(task), True, 10, 3, self.work, "d")
 
     # ---- what tests do -----------------------------------------------------------------------------------------------
 
@@ -246,10 +252,11 @@ class World:
     def __init__(self, network: MemoryNetwork, folder: Path, nursery: trio.Nursery) -> None:
         self.network, self.folder, self._nursery = network, folder, nursery
         self._options: dict[str, dict[str, Any]] = {}
+        self.kind = Peer
 
     async def start(self, name: str, *knows: str, skew: float = 0.0, work: float = 1.0, guest: bool = False) -> Peer:
         self._options.setdefault(name, {"knows": knows, "skew": skew, "work": work, "guest": guest})
-        peer = Peer(self, name, **self._options[name])
+        peer = self.kind(self, name, **self._options[name])
         started: Peer = await self._nursery.start(peer.run)
         return started
 
@@ -357,5 +364,5 @@ async def inline(function: Callable[..., Any], *args: Any, **options: Any) -> An
 
 def virtual(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trio.to_thread, "run_sync", inline)
-    for module in ("records", "replay", "neighbours"):
+    for module in ("records", "replay", "neighbours", "rollout"):
         monkeypatch.setattr(f"meshinfer.node.{module}.time", WallClock)

@@ -21,6 +21,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from meshinfer.detect.layouts import LAYOUTS
 from meshinfer.home import socket_path
 from meshinfer.mesh.memory import MemoryNetwork
 from meshinfer.model.ids import PeerId
@@ -156,7 +157,8 @@ def test_models_that_are_none(place: Place, tmp_path: Path) -> None:
         refused(meshinfer(home, "models", "add", str(garbage)), 1, "garbage.onnx: no ONNX file")
     refused(place.alice.cli("models", "add", str(tmp_path), check=None), 2, "is a folder")
     done = place.alice.cli("models", "add", str(odd), check=None)
-    refused(done, 1, "odd.onnx: unknown layout", "[1, 7, 11]", '.toml, e.g. layout = "yolov8"', "fastestdet", lines=10)
+    seen = ("odd.onnx: unknown layout", "[1, 7, 11]", '.toml, e.g. layout = "yolov8"', "fastestdet")
+    refused(done, 1, *seen, lines=2 + len(LAYOUTS))
     assert "odd" not in place.alice.cli("models", "ls").stdout
 
 

@@ -42,7 +42,7 @@ def test_an_unknown_layout_prints_what_was_seen_and_how_to_name_it(tmp_path: Pat
         (
             constant_model(UNKNOWN),
             'layout = "yolov9"',
-            "unknown layout 'yolov9' in its sidecar; known: end-to-end, yolov8",
+            "unknown layout 'yolov9' in its sidecar; known: end-to-end, yolov7",
         ),
         (constant_model(UNKNOWN), 'layout = "yolox"', r"layout yolox, which is \[1, cells, .*it puts out \[1, 7, 9\]"),
         (constant_model(UNKNOWN, metadata={"task": "segment"}), "", "for the task 'segment'; meshinfer runs detectors"),
@@ -85,7 +85,7 @@ def test_a_model_of_any_size_is_run_at_one(tmp_path: Path) -> None:
     path.write_bytes(constant_model(np.zeros((1, 6, 8400), np.float32), size=("w", "h")))
     card = load_detector(path).card
     assert (card.width, card.height) == (640, 640)
-    assert "takes pictures of any size: run at 640x640" in card.notices
+    assert card.notices[0].startswith("takes pictures of any size: run at 640x640; say `width` and `height`")
     path.write_bytes(constant_model(np.zeros((1, 6, 84), np.float32), size=("w", "h"), metadata={"imgsz": "[64, 64]"}))
     assert (load_detector(path).card.width, load_detector(path).card.height) == (64, 64)
 

@@ -71,10 +71,20 @@ def test_a_sidecar_is_typed(tmp_path: Path) -> None:
     assert (sidecar.layout, sidecar.colour, sidecar.mean, sidecar.names) == ("yolox", "rgb", (1.0, 2.0, 3.0), ("a",))
 
 
+def test_the_documented_sidecar_is_one(tmp_path: Path) -> None:
+    """Every key there is, with values that are taken; `series` has a page of its own."""
+    page = (Path(__file__).parents[2] / "docs" / "MODELS.md").read_text(encoding="utf-8")
+    example = page.split("## The sidecar")[1].split("```toml\n")[1].split("```")[0]
+    (tmp_path / "m.toml").write_text(example, encoding="utf-8")
+    sidecar = read_sidecar(tmp_path / "m.onnx")
+    assert [key for key in Sidecar.__struct_fields__ if f"\n{key} = " not in f"\n{example}"] == ["series"]
+    assert sidecar.anchors == (((10, 13), (16, 30)), ((30, 61),), ((116, 90),))
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ('colr = "rgb"', "m.toml: .*colr.*; it may hold: layout, colour"),
+        ('colr = "rgb"', "m.toml: .*colr.*; it may hold: layout, width, .*colour"),
         ('colour = "red"', r"m.toml: .*'red'.*\$\.colour"),
         ("mean = [1, 2]", r"m.toml: .*\$\.mean"),
         ("std = [1, 0, 1]", r"m.toml: .*\$\.std\[1\]"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from meshinfer.detect.preprocess import PADDING, Canvas, Recipe, place
@@ -13,6 +13,7 @@ from meshinfer.detect.preprocess import PADDING, Canvas, Recipe, place
 RANDOM = np.random.default_rng(7)
 
 
+@settings(deadline=None)
 @given(st.sampled_from(["letterbox", "stretch", "top-left"]), st.integers(1, 4000), st.integers(1, 4000))
 def test_a_box_finds_its_way_back(fit: str, width: int, height: int) -> None:
     p = place(fit, width, height, 320, 192)  # type: ignore[arg-type]  # a Fit, drawn

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from meshinfer.detect.layouts.layout import Candidates
@@ -24,6 +24,7 @@ ROWS = st.lists(
 )
 
 
+@settings(deadline=None)
 @given(ROWS, st.sampled_from([0.3001, 0.4999, 0.6501]))  # no ratio of small integers is that near to these
 def test_it_is_the_definition(rows: list[tuple[int, int, int, int, float, int]], iou: float) -> None:
     given_ = candidates(rows)

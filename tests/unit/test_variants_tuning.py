@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -47,11 +47,11 @@ class Device(Wrapped):
         super().__init__(Session(model))
         self.off, self.runs, self.broken = off, 0, False
 
-    def run(self, name: str, blob: NDArray[Any]) -> list[NDArray[Any]]:
+    def run(self, feeds: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
         self.runs += 1
         if self.broken:
             raise ModelError("failed while running: out of memory")
-        return [output + np.float32(self.off) for output in super().run(name, blob)]
+        return [output + np.float32(self.off) for output in super().run(feeds)]
 
 
 @pytest.fixture
@@ -226,10 +226,10 @@ def test_a_model_that_fails_on_the_cpu_too_is_to_blame(book: Book, opened: Opene
     session = opener(DIGEST, model.read_bytes())
     devices[0][1].broken = True
     blob = np.zeros((1, 3, 64, 64), np.float32)
-    session.run("images", blob)
+    session.run({"images": blob})
     devices[1][1].broken = True
     with pytest.raises(ModelError, match="out of memory"):
-        session.run("images", blob)
+        session.run({"images": blob})
 
 
 def test_a_device_that_is_gone_is_left_at_once(book: Book, model: Path) -> None:

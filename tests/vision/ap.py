@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -79,14 +79,20 @@ def _overlaps(a: Sequence[Box], b: Sequence[Box]) -> NDArray[np.float64]:
     return result
 
 
-def ap_on_coco(detector: Detector, coco: Path, limit: int | None = None) -> tuple[float, float]:
-    """AP and AP50 of a COCO-80 detector over the labelled images of `coco`, the first `limit` of them by name."""
-    run = detector.worker(Detect(min_score=0.001))
+def guesses_of(detector: Detector, min_score: float = 0.001) -> Callable[[NDArray[np.uint8]], list[Guess]]:
+    run = detector.worker(Detect(min_score=min_score))
+    return lambda image: [Guess(detector.card.classes.index(d.label), d.score, d.box) for d in run(image)]
+
+
+def ap_on_coco(
+    guess: Callable[[NDArray[np.uint8]], list[Guess]], coco: Path, limit: int | None = None
+) -> tuple[float, float]:
+    """AP and AP50 of COCO-80 classes over the labelled images of `coco`, the first `limit` of them by name."""
     guesses, truths = [], []
     for path in sorted((coco / "images").glob("*.jpg"))[:limit]:
         image = cv2.imread(str(path))
         assert image is not None
-        guesses.append([Guess(detector.card.classes.index(d.label), d.score, d.box) for d in run(image)])
+        guesses.append(guess(image.astype(np.uint8)))
         truths.append(_read_truth(coco / "labels" / f"{path.stem}.txt", image.shape[1], image.shape[0]))
     return average_precision(guesses, truths)
 

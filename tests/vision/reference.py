@@ -1,4 +1,4 @@
-"""An independent reading of three public detectors, for tests to compare with: slow, plain, one box after the other.
+"""An independent reading of four public detectors, for tests to compare with: slow, plain, one box after the other.
 
 Written from the models' own documentation, on purpose not like `meshinfer.detect`: no shared helper, no OpenCV but for
 reading and resizing pictures, loops in place of array tricks.
@@ -34,6 +34,7 @@ class Reference:
             "yolox_nano": self._yolox,
             "fastestdet": self._fastestdet,
             "yolov8n_int8": self._yolov8,
+            "yunet_n_320": self._yunet,
         }[model.stem]
 
     def __call__(self, image: Image, min_score: float = 0.25, iou: float = 0.6, limit: int = 300) -> list[Found]:
@@ -110,6 +111,31 @@ class Reference:
                 x, y = (math.tanh(dx) + cell_x) / 22 * width, (math.tanh(dy) + cell_y) / 22 * height
                 w, h = width / (1 + math.exp(-w)), height / (1 + math.exp(-h))
                 found.append(Found(label, score, (x - w / 2, y - h / 2, x + w / 2, y + h / 2)))
+        return found
+
+    def _yunet(self, image: Image, min_score: float) -> list[Found]:
+        height, width = image.shape[:2]
+        ratio = min(320 / width, 320 / height)
+        inner = cv2.resize(image, (round(width * ratio), round(height * ratio)), interpolation=cv2.INTER_LINEAR)
+        square = np.full((320, 320, 3), 114, np.uint8)
+        square[: inner.shape[0], : inner.shape[1]] = inner
+        (source,) = self._session.get_inputs()
+        planes = square.astype(np.float32).transpose(2, 0, 1)[None]
+        values: list[Any] = self._session.run(
+            [f"{kind}_{stride}" for kind in ("cls", "obj", "bbox") for stride in (8, 16, 32)], {source.name: planes}
+        )
+        found = []
+        for level, stride in enumerate((8, 16, 32)):
+            side = 320 // stride
+            for cell in range(side * side):
+                cls, obj = (min(max(float(values[3 * kind + level][0][cell][0]), 0.0), 1.0) for kind in (0, 1))
+                if (score := math.sqrt(cls * obj)) < min_score:
+                    continue
+                dx, dy, log_w, log_h = (float(v) for v in values[6 + level][0][cell])
+                x, y = (dx + cell % side) * stride, (dy + cell // side) * stride
+                w, h = math.exp(log_w) * stride, math.exp(log_h) * stride
+                corners = ((x - w / 2) / ratio, (y - h / 2) / ratio, (x + w / 2) / ratio, (y + h / 2) / ratio)
+                found.append(Found(0, score, corners))
         return found
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from meshinfer.detect.detector import load_detector
-from tests.vision.ap import Guess, Truth, ap_on_coco, average_precision
+from tests.vision.ap import Guess, Truth, ap_on_coco, average_precision, guesses_of
+from tests.vision.reference import Reference
 
 MEASURED = {
     "fastestdet": (0.206, 0.326),
@@ -21,11 +22,21 @@ SLACK = 0.005
 
 @pytest.mark.parametrize("model", MEASURED)
 def test_average_precision(assets: Path, model: str) -> None:
-    ap, ap50 = ap_on_coco(load_detector(assets / "models" / f"{model}.onnx"), assets / "coco")
+    ap, ap50 = ap_on_coco(guesses_of(load_detector(assets / "models" / f"{model}.onnx")), assets / "coco")
     print(f"{model}: AP {ap:.3f} AP50 {ap50:.3f}")
     floor, floor50 = MEASURED[model]
     assert ap >= floor - SLACK
     assert ap50 >= floor50 - SLACK
+
+
+@pytest.mark.parametrize(("model", "images"), [("fastestdet", 16), ("yolox_nano", 8), ("yolov8n_int8", 3)])
+def test_it_is_that_of_the_reference(assets: Path, model: str, images: int) -> None:
+    path, coco = assets / "models" / f"{model}.onnx", assets / "coco"
+    reference = Reference(path)
+    plain = ap_on_coco(lambda image: [Guess(*found) for found in reference(image, 0.05)], coco, images)
+    ours = ap_on_coco(guesses_of(load_detector(path), 0.05), coco, images)
+    assert ours == pytest.approx(plain, abs=SLACK)
+    assert ours[0] > 0.1
 
 
 BOX, OTHER = (0.0, 0.0, 10.0, 10.0), (100.0, 100.0, 110.0, 110.0)

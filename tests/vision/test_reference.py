@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
+import numpy as np
 import pytest
 
 from meshinfer.detect.detector import load_detector
@@ -19,9 +20,9 @@ PIXELS, SCORE = 0.02, 0.0002
 """Rounding to 2 and 4 decimals, and what float32 loses."""
 
 
-def pictures(assets: Path) -> list[Image]:
+def pictures(assets: Path, most: int = 10) -> list[Image]:
     images = []
-    for path in sorted((assets / "coco" / "images").glob("*.jpg"))[:10]:
+    for path in sorted((assets / "coco" / "images").glob("*.jpg"))[:most]:
         image = cv2.imread(str(path))
         assert image is not None
         images.append(image)
@@ -31,7 +32,7 @@ def pictures(assets: Path) -> list[Image]:
     return images
 
 
-@pytest.mark.parametrize("model", ["yolox_nano", "fastestdet", "yolov8n_int8"])
+@pytest.mark.parametrize("model", ["yolox_nano", "fastestdet", "yolov8n_int8", "yunet_n_320"])
 def test_boxes_are_those_of_the_reference(assets: Path, model: str) -> None:
     path = assets / "models" / f"{model}.onnx"
     detector, reference = load_detector(path), Reference(path)
@@ -39,6 +40,31 @@ def test_boxes_are_those_of_the_reference(assets: Path, model: str) -> None:
     compared = sum(
         compare(detector.card.classes, run(image), reference(image, min_score=0.1)) for image in pictures(assets)
     )
+    assert compared > 25
+
+
+def test_faces_are_those_of_opencv(assets: Path) -> None:
+    """OpenCV decodes this model itself: its boxes on the same 320x320 pixels. (It suppresses by whole pixels.)"""
+    path = assets / "models" / "yunet_n_320.onnx"
+    detector = load_detector(path)
+    assert detector.card.classes == ("face",)
+    run, rival = (
+        detector.worker(Detect(min_score=0.5, iou=1)),
+        cv2.FaceDetectorYN.create(str(path), "", (320, 320), 0.5, 1),
+    )
+    compared = 0
+    for image in pictures(assets, most=24):
+        height, width = image.shape[:2]
+        ratio = min(320 / width, 320 / height)
+        inner = cv2.resize(image, (round(width * ratio), round(height * ratio)))
+        square = np.full((320, 320, 3), 114, np.uint8)
+        square[: inner.shape[0], : inner.shape[1]] = inner
+        _, faces = rival.detect(square)
+        wanted = []
+        for x, y, w, h, *_, score in faces if faces is not None else ():
+            x0, y0, x1, y1 = (float(v) / ratio for v in (x, y, x + w, y + h))
+            wanted.append(Found(0, float(score), (max(x0, 0), max(y0, 0), min(x1, width), min(y1, height))))
+        compared += compare(detector.card.classes, run(image), wanted)
     assert compared > 50
 
 

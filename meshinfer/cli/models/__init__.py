@@ -22,6 +22,9 @@ class Models(click.Group):
         "rm": "Remove a model from this peer.",
         "pin": "Keep a fetched model, however long it is not used.",
         "unpin": "Let a fetched model go when room is needed.",
+        "promote": "Move a channel to another model.",
+        "rollback": "Take a channel back.",
+        "channels": "Show the channels, and how roll-outs go.",
     }
     modules: ClassVar[dict[str, str]] = {"unpin": "pin"}
     """Verbs that share a file."""

@@ -59,7 +59,8 @@ def reference(model: View) -> str:
 
 
 def pixels(model: View) -> str:
-    return f"{model.get('width', '?')}x{model.get('height', '?')}"
+    size = f"{model.get('width', '?')}x{model.get('height', '?')}"
+    return f"up to {size}" if model.get("rectangular") else size
 
 
 def some(names: Any, most: int = 3) -> str:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
-from meshinfer.detect.layouts.layout import Candidates, Floats, Layout, Probe, best_class, corners, grid
+from meshinfer.detect.layouts.layout import Candidates, Layout, best_class, corners, grid
+from meshinfer.detect.layouts.probe import Array, Probe
 from meshinfer.detect.preprocess import Recipe
 
 _STRIDE = 16
@@ -18,7 +21,8 @@ class FastestDet(Layout):
     @classmethod
     def fits(cls, probe: Probe) -> bool:
         shape = probe.output.shape
-        return len(shape) == 4 and shape[1] >= 6 and shape[2:] == (probe.height // _STRIDE, probe.width // _STRIDE)
+        cells = (-(-probe.height // _STRIDE), -(-probe.width // _STRIDE))
+        return len(shape) == 4 and shape[0] == 1 and shape[1] >= 6 and shape[2:] == cells
 
     def __init__(self, probe: Probe) -> None:
         super().__init__(probe)
@@ -28,7 +32,8 @@ class FastestDet(Layout):
     def count_classes(self, probe: Probe) -> int:
         return int(probe.output.shape[1]) - 5
 
-    def decode(self, output: Floats, min_score: float) -> Candidates:
+    def decode(self, outputs: Sequence[Array], min_score: float) -> Candidates:
+        (output,) = outputs
         columns = output[0].reshape(output.shape[1], -1)
         objectness = np.maximum(columns[0], 0) ** np.float32(0.6)
         kept = np.flatnonzero(objectness >= min_score)

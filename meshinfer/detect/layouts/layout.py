@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from meshinfer.detect.layouts.probe import Array, Floats, Probe
 from meshinfer.detect.preprocess import Recipe
+from meshinfer.errors import ModelError
 
-Floats = NDArray[np.float32]
-
-STRIDES = ((8, 16, 32), (8, 16, 32, 64), (4, 8, 16, 32), (16, 32))
-"""Pixels per cell of a detector's grids: the usual three, for large inputs, for small objects, for tiny models."""
+Labels = NDArray[np.int64]
 
 
 class Candidates(NamedTuple):
@@ -24,40 +22,15 @@ class Candidates(NamedTuple):
     boxes: Floats
     """[n, 4] xyxy in pixels of the model's input."""
     scores: Floats
-    labels: NDArray[np.int64]
+    labels: Labels
 
     def take(self, rows: NDArray[Any]) -> Candidates:
         """Those at `rows`: indexes or a mask."""
         return Candidates(self.boxes[rows], self.scores[rows], self.labels[rows])
 
-
-@dataclass(frozen=True, slots=True)
-class Probe:
-    """What is known of a model after one run over a grey picture."""
-
-    width: int
-    height: int
-    """Of the input, in pixels."""
-    outputs: tuple[NDArray[Any], ...]
-    metadata: Mapping[str, str]
-    names: int | None
-    """How many classes metadata or sidecar name."""
-
-    @property
-    def output(self) -> Floats:
-        """The only output; an empty array where there are several, which no layout takes."""
-        return self.outputs[0].astype(np.float32) if len(self.outputs) == 1 else np.empty(0, np.float32)
-
-    @property
-    def shapes(self) -> str:
-        return ", ".join(str(list(o.shape)) for o in self.outputs)
-
-    def cells(self, strides: tuple[int, ...]) -> int:
-        return sum((self.height // s) * (self.width // s) for s in strides)
-
-    def strides(self, cells: int) -> tuple[int, ...] | None:
-        """Those whose grids have so many cells in all."""
-        return next((s for s in STRIDES if self.cells(s) == cells), None)
+    @staticmethod
+    def joined(parts: Sequence[Candidates]) -> Candidates:
+        return Candidates(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
 
 class Layout(ABC):
@@ -67,15 +40,23 @@ class Layout(ABC):
     """As sidecars and `meshinfer models ls` write it."""
     shape: ClassVar[str]
     """For people who compare it with the shapes seen."""
-    recipe: ClassVar[Recipe] = Recipe()
+    recipe: Recipe = Recipe()
     """What models of this layout expect of their input unless a sidecar says otherwise."""
     overlaps: ClassVar[bool] = True
     """Whether one object has several boxes: suppression is needed."""
+    reads: ClassVar[frozenset[str]] = frozenset()
+    """Which of the sidecar's keys on decoding (`sidecar.DECODING`) it heeds; the others would be an error."""
+    extra: ClassVar[frozenset[str]] = frozenset()
+    """The inputs beside the picture that its models have."""
+    pixels_guessed: ClassVar[str] = ""
+    """How pixels are scaled, where models of this layout differ in it: said as a notice."""
+    usual: ClassVar[tuple[str, ...]] = ()
+    """What its models call their classes, where there is one answer."""
 
     @classmethod
     @abstractmethod
     def fits(cls, probe: Probe) -> bool:
-        """Whether the output's shape can be decoded this way."""
+        """Whether the outputs' shapes can be decoded this way."""
 
     @classmethod
     def shows(cls, probe: Probe) -> bool:
@@ -83,22 +64,41 @@ class Layout(ABC):
         return True
 
     def __init__(self, probe: Probe) -> None:
-        """For a probe that `fits`."""
+        """For a probe that `fits`. Raises ModelError: what the sidecar says of decoding does not."""
         self.classes = self.count_classes(probe)
+        guessed = self.pixels_guessed if not (probe.said.scale or probe.said.mean or probe.uint8) else ""
+        self.notices: tuple[str, ...] = (guessed,) if guessed else ()
+        """What was assumed, for the user to judge."""
+        self.expects: tuple[tuple[int | None, ...], ...] = tuple(o.shape for o in probe.outputs)
+        """The shapes that `decode` takes; None: any number of rows."""
 
     @abstractmethod
     def count_classes(self, probe: Probe) -> int: ...
 
     @abstractmethod
-    def decode(self, output: Floats, min_score: float) -> Candidates:
-        """The candidates in one frame's output with at least `min_score`: the best class of each box."""
+    def decode(self, outputs: Sequence[Array], min_score: float) -> Candidates:
+        """The candidates in one frame's outputs with at least `min_score`: the best class of each box.
+
+        Takes any values: NaN and infinity may come back in boxes, never in the labels.
+        """
+
+    def check(self, outputs: Sequence[Array]) -> None:
+        """Raises ModelError for shapes that `decode` does not take: a model may put out other ones for every frame."""
+        for output, expected in zip(outputs, self.expects, strict=True):
+            if len(output.shape) != len(expected) or any(
+                e is not None and d != e for d, e in zip(output.shape, expected, strict=True)
+            ):
+                raise ModelError(
+                    f"put out {list(output.shape)} where {[e or '?' for e in expected]} was expected: "
+                    "its outputs change their shape from frame to frame"
+                )
 
 
 def grid(width: int, height: int, strides: tuple[int, ...], repeat: int = 1) -> tuple[Floats, Floats]:
     """Column and row of every cell [n, 2] and its stride [n, 1], row by row, each grid `repeat` times."""
     cells, sizes = [], []
     for stride in strides:
-        rows, columns = np.mgrid[: height // stride, : width // stride]
+        rows, columns = np.mgrid[: -(-height // stride), : -(-width // stride)]
         cell = np.tile(np.stack((columns, rows), -1).reshape(-1, 2), (repeat, 1))
         cells.append(cell)
         sizes.append(np.full((len(cell), 1), stride))
@@ -111,7 +111,7 @@ def corners(centres: Floats, sizes: Floats) -> Floats:
     return np.concatenate((centres - half, centres + half), axis=1)
 
 
-def best_class(scores: Floats) -> tuple[Floats, NDArray[np.int64]]:
+def best_class(scores: Floats) -> tuple[Floats, Labels]:
     """Of [n, classes]: each row's best score, and its class."""
     labels = scores.argmax(axis=1)
     return scores[np.arange(len(scores)), labels], labels

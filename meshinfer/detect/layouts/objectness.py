@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from meshinfer.detect.layouts.layout import Candidates, Floats, Layout, Probe, best_class, corners
+from meshinfer.detect.layouts.layout import Candidates, Layout, best_class, corners
+from meshinfer.detect.layouts.probe import Array, Floats, Probe
 
 
 class Objectness(Layout):
     def count_classes(self, probe: Probe) -> int:
         return int(probe.output.shape[2]) - 5
 
-    def decode(self, output: Floats, min_score: float) -> Candidates:
+    def decode(self, outputs: Sequence[Array], min_score: float) -> Candidates:
+        (output,) = outputs
         # Class scores are at most 1, so objectness alone rules out nearly every row.
         kept = np.flatnonzero(output[0, :, 4] >= min_score)
         rows = output[0, kept]
@@ -33,5 +36,9 @@ def shape_fits(probe: Probe, repeat: int) -> bool:
     """[1, cells x repeat, 5+classes]"""
     shape = probe.output.shape
     return (
-        len(shape) == 3 and shape[2] >= 6 and shape[1] % repeat == 0 and probe.strides(shape[1] // repeat) is not None
+        len(shape) == 3
+        and shape[0] == 1
+        and shape[2] >= 6
+        and shape[1] % repeat == 0
+        and probe.strides(shape[1] // repeat) is not None
     )

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
-from meshinfer.detect.layouts.layout import Candidates, Floats, Layout, Probe, best_class, corners
+from meshinfer.detect.layouts.layout import Candidates, Layout, best_class, corners
+from meshinfer.detect.layouts.probe import Array, Probe
 
 
 class YoloV8(Layout):
@@ -14,7 +17,7 @@ class YoloV8(Layout):
     @classmethod
     def fits(cls, probe: Probe) -> bool:
         shape = probe.output.shape
-        return len(shape) == 3 and 5 <= shape[1] < shape[2]
+        return len(shape) == 3 and shape[0] == 1 and 5 <= shape[1] < shape[2]
 
     @classmethod
     def shows(cls, probe: Probe) -> bool:
@@ -23,8 +26,8 @@ class YoloV8(Layout):
     def count_classes(self, probe: Probe) -> int:
         return int(probe.output.shape[1]) - 4
 
-    def decode(self, output: Floats, min_score: float) -> Candidates:
-        columns = output[0]
+    def decode(self, outputs: Sequence[Array], min_score: float) -> Candidates:
+        columns = outputs[0][0]
         # The maximum over rows that lie together in memory, first: what follows then works on a handful.
         columns = columns[:, columns[4:].max(axis=0) >= min_score]
         rows = np.ascontiguousarray(columns.T)
@@ -39,19 +42,19 @@ class YoloV8Transposed(YoloV8):
     @classmethod
     def fits(cls, probe: Probe) -> bool:
         shape = probe.output.shape
-        return len(shape) == 3 and 5 <= shape[2] < shape[1]
+        return len(shape) == 3 and shape[0] == 1 and 5 <= shape[2] < shape[1]
 
     @classmethod
     def shows(cls, probe: Probe) -> bool:
-        """Its shape is also YOLOX's with one class less: the number of names settles it."""
+        """Its shape is also YOLOX's with one class less: the number of names settles it, or that of COCO."""
         shape = probe.output.shape
-        return probe.strides(shape[1]) is not None and probe.names == shape[2] - 4
+        return probe.strides(shape[1]) is not None and shape[2] - 4 == (probe.names or 80)
 
     def count_classes(self, probe: Probe) -> int:
         return int(probe.output.shape[2]) - 4
 
-    def decode(self, output: Floats, min_score: float) -> Candidates:
-        rows = output[0]
+    def decode(self, outputs: Sequence[Array], min_score: float) -> Candidates:
+        rows = outputs[0][0]
         rows = rows[rows[:, 4:].max(axis=1) >= min_score]
         scores, labels = best_class(rows[:, 4:])
         return Candidates(corners(rows[:, :2], rows[:, 2:4]), scores, labels)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from meshinfer.detect.layouts.layout import Floats, Probe, grid
+from meshinfer.detect.layouts.layout import grid
 from meshinfer.detect.layouts.objectness import Objectness, shape_fits
+from meshinfer.detect.layouts.probe import Floats, Probe
 from meshinfer.detect.preprocess import Recipe
 
 _RECIPE = Recipe(colour="bgr", scale=1.0, fit="top-left")
@@ -46,6 +47,12 @@ class YoloXDecoded(Objectness):
     @classmethod
     def fits(cls, probe: Probe) -> bool:
         return shape_fits(probe, 1)
+
+    def __init__(self, probe: Probe) -> None:
+        super().__init__(probe)
+        if not probe.said.layout and probe.names != self.classes and self.classes != 80:
+            other = 'if it has none, say layout = "yolov8-transposed"'
+            self.notices = (*self.notices, f"its fifth column is taken for objectness: {other}")
 
     def boxes(self, values: Floats, cells: NDArray[np.int64]) -> tuple[Floats, Floats]:
         return values[:, :2], values[:, 2:]

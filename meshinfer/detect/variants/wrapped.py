@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -21,8 +21,8 @@ class Wrapped(Session):
         self._inner = inner  # Session's own __init__ would load a model: this one is loaded
         self.metadata, self.inputs, self.outputs = inner.metadata, inner.inputs, inner.outputs
 
-    def run(self, name: str, blob: NDArray[Any]) -> list[NDArray[Any]]:
-        return self._inner.run(name, blob)
+    def run(self, feeds: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
+        return self._inner.run(feeds)
 
 
 class Timed(Wrapped):
@@ -32,9 +32,9 @@ class Timed(Wrapped):
         super().__init__(inner)
         self._local = threading.local()
 
-    def run(self, name: str, blob: NDArray[Any]) -> list[NDArray[Any]]:
+    def run(self, feeds: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
         began = time.perf_counter()
-        outputs = super().run(name, blob)
+        outputs = super().run(feeds)
         self._local.span = began, time.perf_counter()
         return outputs
 
@@ -51,9 +51,9 @@ class Overheard(Wrapped):
         super().__init__(inner)
         self.heard: list[dict[str, NDArray[Any]]] = []
 
-    def run(self, name: str, blob: NDArray[Any]) -> list[NDArray[Any]]:
-        self.heard.append({name: np.array(blob)})
-        return super().run(name, blob)
+    def run(self, feeds: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
+        self.heard.append({name: np.array(value) for name, value in feeds.items()})
+        return super().run(feeds)
 
 
 class Spared(Wrapped):
@@ -68,15 +68,15 @@ class Spared(Wrapped):
         self._lock = threading.Lock()
         self._has_failed = False
 
-    def run(self, name: str, blob: NDArray[Any]) -> list[NDArray[Any]]:
+    def run(self, feeds: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
         inner = self._inner
         try:
-            return inner.run(name, blob)
+            return inner.run(feeds)
         except ModelError as e:
             if self._has_failed and inner is self._inner:
                 raise  # the spare one's failure is the model's own
             self._fail(str(e))
-        return self._inner.run(name, blob)
+        return self._inner.run(feeds)
 
     def _fail(self, why: str) -> None:
         with self._lock:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -28,21 +27,6 @@ def test_help_imports_nothing_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert done.stderr.strip() == "[]"
-
-
-def test_help_is_fast() -> None:
-    bare, helped = (
-        min(_seconds([sys.executable, *arguments]) for _ in range(5))
-        for arguments in (["-c", "import click"], ["-m", "meshinfer", "--help"])
-    )
-    # 0.15 s is the aim on an idle machine; what `click` alone costs here and now is the yardstick on a busy one.
-    assert helped < max(0.15, 2 * bare)
-
-
-def _seconds(command: list[str]) -> float:
-    start = time.perf_counter()
-    subprocess.run(command, stdout=subprocess.DEVNULL, check=True, timeout=60)
-    return time.perf_counter() - start
 
 
 @pytest.mark.parametrize("name", list(Commands.table))
