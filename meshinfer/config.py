@@ -91,6 +91,8 @@ class Models(Struct, frozen=True, forbid_unknown_fields=True):
     """Disk for fetched models: the least recently used go first. What was added here by hand stays."""
     url: Annotated[str, Meta(max_length=512)] = ""
     """A mirror of the well-known models; empty: where they were published."""
+    isolate: bool = False
+    """Whether every model runs in a process of its own, as with `isolate: true` in each job."""
 
 
 class Config(Struct, frozen=True, forbid_unknown_fields=True):
@@ -228,7 +230,7 @@ def _from_text(variable: str, key: str, text: str) -> Any:
             return [part.strip() for part in text.split(",") if part.strip()]
         case "labels":
             return parse_labels([part for part in text.split(",") if part.strip()], where=variable)
-        case "share_pixels" | "infer" | "fetch" | "cpu_only":
+        case "share_pixels" | "infer" | "fetch" | "isolate" | "cpu_only":
             if text.lower() not in _TRUTH:
                 raise ConfigError(f"{variable}: expected true or false, got {text!r}")
             return _TRUTH[text.lower()]

@@ -162,7 +162,7 @@ def pipeline(detector: Detector, video: Path, frames: int) -> float:
         if batch.finished:
             finished.set()
 
-    with Engine(lambda _: detector, sink) as engine:
+    with Engine(lambda *_: detector, sink) as engine:
         began = time.perf_counter()
         engine.submit(
             WorkItem(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import threading
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -183,7 +184,8 @@ def _are_series(session: Session) -> bool:
 def _read(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
-            data = file.read(MAX_MODEL_BYTES + 1)
+            # Python takes memory for as much as may be read: no more than the file has.
+            data = file.read(min(os.fstat(file.fileno()).st_size, MAX_MODEL_BYTES) + 1)
     except OSError as e:
         raise ModelError(f"cannot be read: {e.strerror}") from None
     if len(data) > MAX_MODEL_BYTES:

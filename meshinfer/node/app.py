@@ -18,6 +18,7 @@ import trio
 
 from meshinfer.config import Config
 from meshinfer.detect.shelf import Open, Shelf, on_cpu
+from meshinfer.detect.trial import try_model
 from meshinfer.detect.variants.opening import Opener
 from meshinfer.detect.variants.tuning import open_book
 from meshinfer.errors import ConfigError, MeshError, MeshInferError, StoreDamaged
@@ -141,6 +142,7 @@ def open_shelf(config: Config, identity: Identity, say: Callable[[str], None], o
         signers=config.models.signers,
         budget=config.models.budget_mb * 2**20,
         opener=opener,
+        trial=try_model,
         say=say,
     )
 

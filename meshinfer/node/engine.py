@@ -24,11 +24,11 @@ from typing import Any, NamedTuple
 
 from numpy.typing import NDArray
 
-from meshinfer.detect.detector import Detector, Worker
+from meshinfer.detect.isolated import AnyDetector
 from meshinfer.errors import MediaError, MeshInferError, ModelError
-from meshinfer.media.frames import Frame, Frames, Videos, open_frames
+from meshinfer.media.frames import Frame, Frames, Image, Videos, open_frames
 from meshinfer.media.windows import Window, Windows
-from meshinfer.model.detection import FrameResult
+from meshinfer.model.detection import Detection, FrameResult
 from meshinfer.model.ids import ModelDigest, TaskId
 from meshinfer.model.job import Detect
 from meshinfer.node.speeds import Meter
@@ -63,13 +63,14 @@ class Engine:
 
     def __init__(
         self,
-        detector_for: Callable[[ModelDigest], Detector],
+        detector_for: Callable[[ModelDigest, bool], AnyDetector],
         sink: Callable[[Batch], None],
         workers: int | None = None,
         *,
         on_begin: Callable[[TaskId], None] = lambda _: None,
     ) -> None:
-        """`detector_for` runs in the decode thread, `sink` in the collector's; both may block and raise MeshInferError.
+        """`detector_for` gives a model, isolated or not, in the decode thread; `sink` runs in the collector's. Both may
+        block and raise MeshInferError.
 
         `on_begin` is called in the decode thread before anything of a task is touched; it may cancel it. A sink that
         raises fails the batch's task as a host error, of which it is told once more.
@@ -197,7 +198,7 @@ class Engine:
         if run.dropped:
             return
         run.since = time.monotonic()
-        run.detector = self._detector_for(item.model)
+        run.detector = self._detector_for(item.model, item.isolate)
         if wrong := run.detector.unknown_classes(item.detect.classes):
             raise ModelError(wrong)
         left = None if item.limits.frames is None else item.limits.frames - item.analysed
@@ -234,7 +235,7 @@ class Engine:
     # worker threads
 
     def _compute_all(self) -> None:
-        workers: dict[tuple[Detector, Detect, int], Worker] = {}
+        workers: _Workers = {}
         while (work := self._frames.get()) is not None:
             run, number, frame = work
             news: News = Sign.SKIPPED
@@ -308,15 +309,16 @@ class _Work(NamedTuple):
     frame: Frame | Window | None
 
 
+_Workers = dict[tuple[AnyDetector, Detect, int], Callable[[Image], tuple[Detection, ...]]]
+
+
 class _Outcome(NamedTuple):
     run: Run
     number: int
     news: News
 
 
-def _compute(
-    run: Run, frame: Frame | Window | None, workers: dict[tuple[Detector, Detect, int], Worker], meter: Meter
-) -> FrameResult:
+def _compute(run: Run, frame: Frame | Window | None, workers: _Workers, meter: Meter) -> FrameResult:
     item = run.item
     if frame is None:
         with open_frames(item.path, item.kind, item.sample) as frames:

@@ -13,7 +13,7 @@ from pathlib import Path
 import trio
 
 from meshinfer.detect.card import ModelCard
-from meshinfer.detect.detector import Detector
+from meshinfer.detect.isolated import AnyDetector
 from meshinfer.errors import MediaError, MeshError, MeshInferError, ModelError, ProtocolError
 from meshinfer.media.frames import decode_image
 from meshinfer.mesh.api import Mesh, Stream
@@ -33,7 +33,7 @@ _FORMATS = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")
 _MAX_WHY = 400
 
 Find = Callable[[str], ModelCard]
-Get = Callable[[ModelDigest], Detector]
+Get = Callable[[ModelDigest], AnyDetector]
 
 
 class Inference:

@@ -16,6 +16,7 @@ import trio
 import meshinfer
 from meshinfer.config import Config
 from meshinfer.detect.card import ModelCard
+from meshinfer.detect.isolated import AnyDetector
 from meshinfer.detect.shelf import Shelf
 from meshinfer.detect.variants.tuning import Book
 from meshinfer.errors import ConfigError, MeshError, ModelError, ProtocolError
@@ -124,7 +125,7 @@ class Node:
             identity.peer_id,
             self.driver,
             find=self.catalog.find,
-            detector_for=shelf.get,
+            detector_for=self._detector,
             on_events=self.hub.recorded,
             on_trouble=self.health.trouble,
             workers=limits.workers,
@@ -139,7 +140,7 @@ class Node:
             db.incarnation,
             share_pixels=config.policy.share_pixels,
         )
-        self.inference = Inference(mesh, shelf.find, shelf.get, allowed=config.policy.infer)
+        self.inference = Inference(mesh, shelf.find, self._detector, allowed=config.policy.infer)
         dice = rng or random.Random()  # noqa: S311  picks neighbours
         self.sync = Sync(mesh, self.records, self.rejected, dice)
         me = own_fact(config.peer.name, dict(config.peer.labels), mesh, cards, guest=guest)
@@ -217,6 +218,10 @@ class Node:
                 self.handover.perform(effect)
 
     # ---- what calls need ---------------------------------------------------------------------------------------------
+
+    def _detector(self, digest: ModelDigest, isolate: bool = False) -> AnyDetector:
+        """In a worker thread."""
+        return self.shelf.get(digest, isolate or self.config.models.isolate)
 
     def _use(self, cards: tuple[ModelCard, ...]) -> None:
         series = frozenset(card.digest for card in cards if card.takes_series)

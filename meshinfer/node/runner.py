@@ -26,7 +26,7 @@ from pathlib import Path
 
 import trio
 
-from meshinfer.detect.detector import Detector
+from meshinfer.detect.isolated import AnyDetector
 from meshinfer.errors import StoreError
 from meshinfer.model.catalog import Entry
 from meshinfer.model.channel import is_channel
@@ -76,7 +76,7 @@ class Runner:
         driver: Driver,
         *,
         find: Find,
-        detector_for: Callable[[ModelDigest], Detector],
+        detector_for: Callable[[ModelDigest, bool], AnyDetector],
         on_events: Callable[[list[Event]], None],
         on_trouble: Callable[[str], None],
         workers: int | None,
@@ -202,6 +202,7 @@ class Runner:
                 row.run,
                 job=start.job,
                 rate=start.entry.fps,
+                isolate=spec.isolate,
                 alone=row.attempts > 0,
             )
         )

@@ -7,7 +7,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from meshinfer.detect.detector import Detector
+from meshinfer.detect.isolated import AnyDetector
 from meshinfer.model.catalog import Kind
 from meshinfer.model.detection import FrameResult
 from meshinfer.model.ids import ModelDigest, TaskId
@@ -42,6 +42,8 @@ class WorkItem:
     """Samples a second of a series, 0 where its catalog does not know."""
     job: str = ""
     """Tasks of several jobs take turns."""
+    isolate: bool = False
+    """The model runs in a process of its own."""
     alone: bool = False
     """Nothing else is decoded or computed meanwhile, and the first frame is told of at once: if the process dies, it is
     known of what."""
@@ -100,7 +102,7 @@ class Run:
     def __init__(self, item: WorkItem) -> None:
         self.item = item
         self.dropped = False
-        self.detector: Detector | None = None
+        self.detector: AnyDetector | None = None
         self.since = 0.0
         # ----
         self._said_at = 0.0

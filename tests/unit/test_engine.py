@@ -10,14 +10,19 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import signal
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from meshinfer.detect.detector import Detector, Worker, load_detector
+from meshinfer.detect.isolated import Isolated
 from meshinfer.errors import ModelError, StoreError
 from meshinfer.media.frames import Videos
 from meshinfer.model.detection import Detection, FrameResult
@@ -83,7 +88,7 @@ def sink() -> Sink:
 
 @pytest.fixture
 def engine(detector: Detector, sink: Sink) -> Iterator[Engine]:
-    with Engine(lambda _: detector, sink, workers=3) as engine:
+    with Engine(lambda *_: detector, sink, workers=3) as engine:
         yield engine
     assert not [t for t in threading.enumerate() if t.name.startswith("engine")]
 
@@ -194,7 +199,7 @@ def test_out_of_time_is_a_host_error(engine: Engine, sink: Sink, item: Make) -> 
 def test_failures_cost_only_their_task(folder: Path, detector: Detector, sink: Sink, item: Make) -> None:
     other = ModelDigest("1" * 64)
 
-    def detector_for(digest: ModelDigest) -> Detector:
+    def detector_for(digest: ModelDigest, isolate: bool) -> Detector:
         if digest == other:
             raise ModelError("no such model")
         return detector
@@ -264,7 +269,7 @@ class Gate(Detector):
 
 def test_a_cancelled_task_is_heard_of_no_more(detector: Detector, sink: Sink, item: Make) -> None:
     gate = Gate(detector)
-    with Engine(lambda _: gate, sink, workers=2) as engine:
+    with Engine(lambda *_: gate, sink, workers=2) as engine:
         engine.submit(item(A))
         engine.submit(item(B))
         assert gate.entered.acquire(timeout=PATIENCE)
@@ -284,7 +289,7 @@ def test_jobs_take_turns(detector: Detector, sink: Sink, item: Make) -> None:
     """However many spans of one job wait: the next task of the engine is another job's."""
     gate, began = Gate(detector), []
     tasks = [TaskId(f"{n:032x}") for n in range(6)]
-    with Engine(lambda _: gate, sink, workers=1, on_begin=began.append) as engine:
+    with Engine(lambda *_: gate, sink, workers=1, on_begin=began.append) as engine:
         engine.submit(item(A, job="one"))  # the decoder waits in it for the worker
         assert gate.entered.acquire(timeout=PATIENCE)
         for n, task in enumerate(tasks[:4]):
@@ -335,7 +340,7 @@ def test_alone_means_alone(detector: Detector, sink: Sink, item: Make) -> None:
 
     gate = Counting(detector)
     gate.open.set()
-    with Engine(lambda _: gate, sink, workers=1, on_begin=lambda task: on_the_way.append((task, passed))) as engine:
+    with Engine(lambda *_: gate, sink, workers=1, on_begin=lambda task: on_the_way.append((task, passed))) as engine:
         engine.submit(item(A, stop=20))
         engine.submit(item(B, first=20, stop=40, alone=True))
         engine.submit(item(C, first=40, stop=60))
@@ -346,7 +351,7 @@ def test_alone_means_alone(detector: Detector, sink: Sink, item: Make) -> None:
 def test_a_task_cancelled_as_it_begins_is_not_touched(detector: Detector, sink: Sink, item: Make) -> None:
     asked: list[ModelDigest] = []
 
-    def detector_for(digest: ModelDigest) -> Detector:
+    def detector_for(digest: ModelDigest, isolate: bool) -> Detector:
         asked.append(digest)
         return detector
 
@@ -363,7 +368,7 @@ def test_a_task_cancelled_as_it_begins_is_not_touched(detector: Detector, sink: 
 def test_a_task_is_submitted_once(detector: Detector, sink: Sink, item: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     gate = Gate(detector)
     monkeypatch.setattr(module, "MAX_ITEMS", 2)
-    with Engine(lambda _: gate, sink, workers=1) as engine:
+    with Engine(lambda *_: gate, sink, workers=1) as engine:
         engine.submit(item(A))
         with pytest.raises(ValueError, match="is running already"):
             engine.submit(item(A))
@@ -384,7 +389,7 @@ def test_a_slow_sink_holds_everything_up(detector: Detector, item: Make) -> None
             stuck.set()
             assert go_on.wait(PATIENCE)
 
-    with Engine(lambda _: gate, sink, workers=2) as engine:
+    with Engine(lambda *_: gate, sink, workers=2) as engine:
         engine.submit(item(A))
         assert stuck.wait(PATIENCE)
         # Frames of the batch that is stuck have left the window; after them come as many as it holds, and no more.
@@ -406,7 +411,7 @@ def test_a_sink_that_fails_is_told_once_more(detector: Detector, item: Make) -> 
         if batch.task == A and batch.analysed_frames:
             raise StoreError("the disk is full")
 
-    with Engine(lambda _: detector, sink, workers=2) as engine:
+    with Engine(lambda *_: detector, sink, workers=2) as engine:
         engine.submit(item(A))
         engine.submit(item(B))
         told.finish(A, B)
@@ -424,7 +429,7 @@ def test_a_bug_costs_one_task_and_is_logged(
 
     broken = Broken(detector)
     detectors: dict[ModelDigest, Detector] = {MODEL: detector, ModelDigest("1" * 64): broken}
-    with Engine(detectors.__getitem__, sink, workers=2) as engine:
+    with Engine(lambda digest, _: detectors[digest], sink, workers=2) as engine:
         engine.submit(WorkItem(A, ModelDigest("1" * 64), item(A).path, "video"))
         engine.submit(item(B))
         sink.finish(A, B)
@@ -435,7 +440,7 @@ def test_a_bug_costs_one_task_and_is_logged(
 
 def test_close_is_bounded_and_drops_what_runs(detector: Detector, sink: Sink, item: Make) -> None:
     gate = Gate(detector)
-    engine = Engine(lambda _: gate, sink, workers=2)
+    engine = Engine(lambda *_: gate, sink, workers=2)
     engine.submit(item(A))
     engine.submit(item(B))
     assert gate.entered.acquire(timeout=PATIENCE)
@@ -445,3 +450,32 @@ def test_close_is_bounded_and_drops_what_runs(detector: Detector, sink: Sink, it
     assert not any(b.finished for b in sink.batches)
     with pytest.raises(ValueError, match="no more tasks"):
         engine.submit(item(C))
+
+
+def test_an_isolated_model_sees_the_same_and_only_its_task_ends_with_it(
+    folder: Path, detector: Detector, sink: Sink, item: Make
+) -> None:
+    isolated = Isolated(folder / "model.onnx")
+    with Engine(lambda _, isolate: isolated if isolate else detector, sink, workers=2) as engine:
+        engine.submit(item(A))
+        engine.submit(replace(item(B), isolate=True))
+        sink.finish(A, B)
+        assert sink.of(B)[-1].error is None
+        assert sink.results(B) == sink.results(A)
+        # Its file is gone, and then its process: the next task cannot have a new one.
+        broken = Isolated(shutil.copy(folder / "model.onnx", folder / "gone.onnx"))
+        (folder / "gone.onnx").unlink()
+        os.kill(broken._process._process.pid, signal.SIGKILL)
+        broken._process._process.wait(60)
+        isolated.close()
+        isolated = broken
+        engine.submit(replace(item(C), isolate=True))
+        sink.finish(C)
+        engine.submit(replace(item(TaskId("d" * 32))))
+        sink.finish(TaskId("d" * 32))
+    isolated.close()
+    error = sink.of(C)[-1].error
+    assert error is not None
+    assert error.kind == "model"
+    assert error.message.startswith("gone.onnx: ")
+    assert sink.of(TaskId("d" * 32))[-1].error is None

@@ -106,7 +106,7 @@ def process(tmp_path: Path, video: Path, detector: Detector) -> Process:
             ME,
             cast(Driver, shell),
             find=lambda _: (video, ENTRY),
-            detector_for=lambda _: by,
+            detector_for=lambda *_: by,
             on_events=shell.events.extend,
             on_trouble=shell.trouble.append,
             workers=1,

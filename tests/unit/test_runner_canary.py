@@ -82,7 +82,7 @@ def process(tmp_path: Path, video: Path, good: Detector) -> Process:
             ME,
             cast(Driver, shell),
             find=lambda _: (video, ENTRY),
-            detector_for=lambda digest: candidate if digest == NEW and candidate is not None else good,
+            detector_for=lambda digest, _: candidate if digest == NEW and candidate is not None else good,
             on_events=shell.events.extend,
             on_trouble=shell.trouble.append,
             workers=1,
@@ -157,7 +157,7 @@ async def test_one_that_ends_the_process_is_not_tried_for_ever(process: Process,
 async def test_both_may_fail(process: Process, good: Detector) -> None:
     bad = Breaks(good, 0, ModelError("this one"))
     async with process(bad) as shell:
-        shell.runner._engine._detector_for = lambda _: bad
+        shell.runner._engine._detector_for = lambda *_: bad
         shell.runner.perform(START)
         (outcome,) = await shell.ended(START)
         assert (outcome.done, outcome.error_kind, outcome.fallback) == (False, "model", "")

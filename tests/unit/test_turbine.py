@@ -62,7 +62,7 @@ def run(detector: Detector, folder: Path, **more: Any) -> dict[str, list[FrameRe
     """Every span of every recording through the engine: the results of each file, in order."""
     sink = Sink()
     tasks: dict[TaskId, str] = {}
-    with Engine(lambda _: detector, sink, workers=2) as engine:
+    with Engine(lambda *_: detector, sink, workers=2) as engine:
         for entry in entries(folder):
             pieces = spans.cut(SPEC, entry)
             for span in reversed(range(pieces.spans)):
@@ -120,7 +120,7 @@ def test_what_a_model_does_not_look_at_fails_with_the_reason(detector: Detector,
     sink = Sink()
     picture = write_image(folder / "i.png")
     sound = folder / "vibration" / world.RECORDINGS[0].name
-    with Engine(lambda _: detector, sink, workers=1) as engine:
+    with Engine(lambda *_: detector, sink, workers=1) as engine:
         engine.submit(WorkItem(TaskId("image"), MODEL, picture, "image"))
         engine.submit(WorkItem(TaskId("rate"), MODEL, sound, "series", rate=1000.0))
         engine.submit(

@@ -13,7 +13,8 @@ from pathlib import Path
 import msgspec
 
 from meshinfer.detect.card import ModelCard
-from meshinfer.detect.detector import Detector, load_detector
+from meshinfer.detect.detector import load_detector
+from meshinfer.detect.isolated import AnyDetector, Isolated
 from meshinfer.detect.onnx import Session
 from meshinfer.detect.shelf import names
 from meshinfer.detect.shelf.bundling import bundle_of
@@ -74,7 +75,8 @@ class Shelf:
         self._embedded = embedded if embedded is not None and embedded.is_file() else None
         self._models: dict[ModelDigest, Held] | None = None
         self._damaged: dict[ModelDigest, str] = {}
-        self._loaded: dict[ModelDigest, Detector] = {}
+        self._loaded: dict[tuple[ModelDigest, bool], AnyDetector] = {}
+        """Whether it runs in a process of its own is part of the key."""
         self._lock = threading.RLock()
         self._loading = threading.Lock()
         """Held while a model loads, so that it is loaded once and nobody else waits for it."""
@@ -195,44 +197,47 @@ class Shelf:
             self._folder.install(tried.staged, held)
             self._all()[digest] = held
             self._damaged.pop(digest, None)
-            self._loaded[digest] = tried.detector
+            self._loaded[digest, False] = tried.detector
             self.used(digest)
             return card
 
     # ---- what runs ---------------------------------------------------------------------------------------------------
 
-    def get(self, digest: ModelDigest) -> Detector:
-        """The loaded model: loaded at the first call, then shared.
+    def get(self, digest: ModelDigest, isolate: bool = False) -> AnyDetector:
+        """The loaded model, with `isolate` in a process of its own: loaded at the first call, then shared.
 
         Raises ModelError: not here, nobody trusted vouches for it, damaged.
         """
-        if (ready := self._ready(digest)) is not None:
+        if (ready := self._ready(digest, isolate)) is not None:
             return ready
         with self._loading:
-            if (ready := self._ready(digest)) is not None:
+            if (ready := self._ready(digest, isolate)) is not None:
                 return ready
             self.check_bytes(digest)
             card = self.held(digest).card
-            detector = load_detector(
-                self.path(digest), name=card.name, version=card.version, open_session=partial(self._open, digest)
+            path, name, version = self.path(digest), card.name, card.version
+            detector: AnyDetector = (
+                Isolated(path, name=name, version=version)
+                if isolate
+                else load_detector(path, name=name, version=version, open_session=partial(self._open, digest))
             )
             with self._lock:
                 if digest in self._all():  # else it was removed meanwhile
-                    self._loaded[digest] = detector
+                    self._loaded[digest, isolate] = detector
             return detector
 
     def unload(self, digest: ModelDigest) -> None:
         """The next `get` loads it anew; who has it keeps it."""
         with self._lock:
-            self._loaded.pop(digest, None)
+            self._loaded.pop((digest, False), None)
 
-    def _ready(self, digest: ModelDigest) -> Detector | None:
+    def _ready(self, digest: ModelDigest, isolate: bool) -> AnyDetector | None:
         """It, if it is loaded. Raises ModelError where it may not be."""
         with self._lock:
             if why := self._why_refused(self.held(digest)):
                 raise ModelError(why)
             self.used(digest)
-            return self._loaded.get(digest)
+            return self._loaded.get((digest, isolate))
 
     def check_bytes(self, digest: ModelDigest) -> Bundle:
         """What lies there. Raises ModelError, and refuses the model from now on, where it is not what it was."""
@@ -290,7 +295,8 @@ class Shelf:
                 raise ModelError(f"{card.reference} comes with meshinfer: it is on every shelf, and stays")
             self._folder.remove(digest)
             del self._all()[digest]
-            self._loaded.pop(digest, None)
+            for isolate in (False, True):
+                self._loaded.pop((digest, isolate), None)
             self._damaged.pop(digest, None)
             return card
 
