@@ -83,8 +83,9 @@ def _feeds(source: Path, frames: Path) -> list[dict[str, NDArray[Any]]]:
 
     worker = load_detector(source, open_session=open_session).worker(Detect())
     sessions[0].heard.clear()  # the probe's grey picture
-    for frame in np.load(frames).values():
-        worker(frame)
+    with np.load(frames) as kept:
+        for frame in kept.values():
+            worker(frame)
     return sessions[0].heard
 
 

@@ -87,7 +87,8 @@ def try_aside(question: Question, tell: Tell = quiet) -> tuple[Timing, ...]:
 
 
 def answer(question: Question, tell: Tell, create: Create = Session) -> tuple[Timing, ...]:
-    frames = [np.asarray(frame, np.uint8) for frame in np.load(question.frames).values()]
+    with np.load(question.frames) as kept:
+        frames = [np.asarray(frame, np.uint8) for frame in kept.values()]
     steps = len(question.runs) * (1 + question.rounds)
     subjects: list[_Subject | Timing] = []
     for run in question.runs:
