@@ -72,6 +72,8 @@ class Policy(Struct, frozen=True, forbid_unknown_fields=True):
 class Limits(Struct, frozen=True, forbid_unknown_fields=True):
     workers: Annotated[int, Meta(ge=1, le=1024)] | None = None
     """Inference workers; None: one a core."""
+    cpu_only: bool = False
+    """Whether models run on the CPU even where another device was found to be faster."""
     disk_reserve_mb: Annotated[int, Meta(ge=0, le=1_000_000)] = 512
     """With less free disk than this no task is started; the peer keeps serving."""
     settle: Annotated[float, Meta(ge=0, le=3600)] = 2.0
@@ -228,7 +230,7 @@ def _from_text(variable: str, key: str, text: str) -> Any:
             return [part.strip() for part in text.split(",") if part.strip()]
         case "labels":
             return parse_labels([part for part in text.split(",") if part.strip()], where=variable)
-        case "share_pixels" | "infer" | "fetch" | "isolate":
+        case "share_pixels" | "infer" | "fetch" | "isolate" | "cpu_only":
             if text.lower() not in _TRUTH:
                 raise ConfigError(f"{variable}: expected true or false, got {text!r}")
             return _TRUTH[text.lower()]

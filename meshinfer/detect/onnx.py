@@ -1,4 +1,4 @@
-"""The only importer of onnxruntime: sessions, and its errors as ModelError.
+"""The only importer of onnxruntime: sessions, and its errors as ModelError. (variants/quantise.py uses its tools.)
 
 The runtime is imported at the first use: it takes a quarter of a second, which `meshinfer --help` should not.
 """
@@ -6,7 +6,9 @@ The runtime is imported at the first use: it takes a quarter of a second, which 
 from __future__ import annotations
 
 import functools
+import threading
 from collections.abc import Mapping
+from contextlib import nullcontext
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -15,6 +17,7 @@ from numpy.typing import NDArray
 
 from meshinfer.detect.guard import Watch, cap_memory
 from meshinfer.detect.prescan import prescan
+from meshinfer.detect.providers import CPU, Provider
 from meshinfer.errors import ModelError
 
 DTYPES: Mapping[str, type[np.float32] | type[np.float16]] = {
@@ -38,8 +41,8 @@ class Input(NamedTuple):
 class Session:
     """A loaded model. `run` may be called from many threads at once: it holds no state between calls."""
 
-    def __init__(self, model: bytes) -> None:
-        """Raises ModelError for bytes that are no model, hold what is refused, or that the runtime cannot run."""
+    def __init__(self, model: bytes, provider: Provider = CPU) -> None:
+        """Raises ModelError for bytes that are no model, hold what is refused, or that the runtime cannot run there."""
         prescan(model)
         runtime = _runtime()
         options = runtime.SessionOptions()
@@ -49,10 +52,19 @@ class Session:
         options.inter_op_num_threads = 1
         options.add_session_config_entry("session.use_env_allocators", "1")  # `cap_memory`
         options.add_session_config_entry("session.load_model_format", "ONNX")  # what was scanned, and nothing else
+        if provider.name not in providers():
+            raise ModelError(f"the runtime that is installed here has no {provider.short}")
+        if provider.serial:
+            options.enable_mem_pattern = False  # DirectML demands it
+        # What a device cannot run of a model, the CPU runs.
+        wanted = [(provider.name, dict(provider.options)), *([CPU.name] if provider != CPU else [])]
         try:
-            self._session = runtime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+            self._session = runtime.InferenceSession(model, options, providers=wanted)
         except _failures() as e:
             raise ModelError(f"the runtime refuses it: {_first_line(e)}") from None
+        if self._session.get_providers()[0] != provider.name:  # it goes on without one that does not start
+            raise ModelError(f"{provider.short} does not start: a driver or a library of it is missing here")
+        self._turn = threading.Lock() if provider.serial else nullcontext()
         meta = self._session.get_modelmeta()
         self.metadata: dict[str, str] = {str(k): str(v) for k, v in meta.custom_metadata_map.items()}
         self.inputs = tuple(
@@ -64,7 +76,7 @@ class Session:
     def run(self, feeds: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
         """The outputs, for inputs by name. Raises ModelError, also where it takes longer than `guard.RUN_SECONDS`."""
         try:
-            with _watch().run() as options:
+            with self._turn, _watch().run() as options:
                 outputs: list[NDArray[Any]] = self._session.run(None, dict(feeds), options)
         except _failures() as e:
             raise ModelError(f"failed while running: {_first_line(e)}") from None
@@ -79,6 +91,11 @@ def make_ready() -> None:
 def providers() -> tuple[str, ...]:
     """What the installed runtime could run on, best first, e.g. `CPUExecutionProvider`."""
     return tuple(_runtime().get_available_providers())
+
+
+def version() -> str:
+    """Of the runtime."""
+    return str(_runtime().__version__)
 
 
 @functools.cache

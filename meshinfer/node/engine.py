@@ -31,6 +31,7 @@ from meshinfer.media.windows import Window, Windows
 from meshinfer.model.detection import Detection, FrameResult
 from meshinfer.model.ids import ModelDigest, TaskId
 from meshinfer.model.job import Detect
+from meshinfer.node.speeds import Meter
 from meshinfer.node.work import Batch, End, News, Run, Sign, TaskError, WorkItem
 
 __all__ = ["Batch", "Engine", "TaskError", "WorkItem"]
@@ -81,6 +82,7 @@ class Engine:
         self._runs: dict[TaskId, Run] = {}
         self._changed = threading.Condition()
         self._closing = False
+        self.meter = Meter(count)
         self._frames: Queue[_Work | None] = Queue(_FRAMES_PER_WORKER * count)
         self._window_size = _WINDOW_PER_WORKER * count
         self._window = threading.Semaphore(self._window_size)
@@ -241,7 +243,7 @@ class Engine:
                 if number == 0 and run.item.kind != "image":
                     self._outcomes.put(_Outcome(run, 0, Sign.STARTED))  # at once: the frame itself may take long
                 try:
-                    news = _compute(run, frame, workers)
+                    news = _compute(run, frame, workers, self.meter)
                 except Exception as e:  # noqa: BLE001 - as in the decode thread
                     news = _explain(e)
             self._outcomes.put(_Outcome(run, number, news))
@@ -316,7 +318,7 @@ class _Outcome(NamedTuple):
     news: News
 
 
-def _compute(run: Run, frame: Frame | Window | None, workers: _Workers) -> FrameResult:
+def _compute(run: Run, frame: Frame | Window | None, workers: _Workers, meter: Meter) -> FrameResult:
     item = run.item
     if frame is None:
         with open_frames(item.path, item.kind, item.sample) as frames:
@@ -330,7 +332,10 @@ def _compute(run: Run, frame: Frame | Window | None, workers: _Workers) -> Frame
         worker = workers[key] = run.detector.worker(item.detect, item.limits.detections)
     image: NDArray[Any] = frame.image
     height, width = image.shape[:2]
-    return FrameResult(frame.index, frame.t, width, height, worker(image))
+    began = time.monotonic()
+    found = worker(image)
+    meter.note(item.model, time.monotonic() - began)
+    return FrameResult(frame.index, frame.t, width, height, found)
 
 
 def _explain(error: Exception) -> TaskError:

@@ -153,7 +153,7 @@ class ModelCalls:
         yield {"end": {"model": self._known((await self._ask("model", {"model": digest}))["model"])}}
 
     def _known(self, view: View) -> View:
-        """`view` with who else holds it, and names of its signers."""
+        """`view` with who else holds it, how fast it is here, and names of its signers."""
         state = self._node.driver.state
         digest = ModelDigest(view["digest"])
         held_by = [
@@ -162,4 +162,4 @@ class ModelCalls:
             if peer != state.me and any(m.digest == digest for m in fact.models)
         ]
         signers = [{**signer, "name": state.called(PeerId(signer["peer"]))} for signer in view["signers"]]
-        return {**view, "signers": signers, "held_by": held_by}
+        return {**view, "signers": signers, "held_by": held_by, "fps": self._node.speeds.classes.get(digest, 0)}

@@ -18,6 +18,7 @@ from meshinfer.config import Config
 from meshinfer.detect.card import ModelCard
 from meshinfer.detect.isolated import AnyDetector
 from meshinfer.detect.shelf import Shelf
+from meshinfer.detect.variants.tuning import Book
 from meshinfer.errors import ConfigError, MeshError, ModelError, ProtocolError
 from meshinfer.home import socket_path
 from meshinfer.media.catalog import Catalog
@@ -44,8 +45,10 @@ from meshinfer.node.records import Records
 from meshinfer.node.replay import EventArchive
 from meshinfer.node.rollout import Rollout
 from meshinfer.node.runner import Runner
+from meshinfer.node.speeds import Speeds
 from meshinfer.node.stock import Stock
 from meshinfer.node.sync import Sync
+from meshinfer.node.tuner import Tuner
 from meshinfer.schedule.models import unknown_classes
 from meshinfer.schedule.state import ScheduleState
 from meshinfer.schedule.stimuli import (
@@ -84,6 +87,7 @@ class Node:
         mesh: Mesh,
         db: Database,
         shelf: Shelf,
+        book: Book,
         *,
         log: EventLog,
         head: int,
@@ -154,6 +158,8 @@ class Node:
         )
         self.sync = Sync(mesh, self.records, self.rejected, dice)
         me = own_fact(config.peer.name, dict(config.peer.labels), mesh, cards, guest=guest)
+        self.speeds = Speeds(book, self.runner.meter, self._tell_models)
+        self.tuner = None if config.limits.cpu_only else Tuner(book, shelf, limits.workers or os.cpu_count() or 1, say)
         self.neighbours = Neighbours(mesh, self.records, self.driver, db, me, config.mesh.bootstrap, dice)
         self.doctor = Doctor(mesh, self.driver, self.records, self.hub, self.catalog, db, self.health.lag)
 
@@ -165,6 +171,7 @@ class Node:
         try:
             self._use(self._cards, await trio.to_thread.run_sync(self.shelf.refused))
             await self.records.load()
+            await self.speeds.load(card.digest for card in self._cards)
             async with self.mesh.changes() as changes, trio.open_nursery() as nursery:
                 for peer in sorted(self.mesh.peers):
                     self.driver.feed(Connected(peer))
@@ -180,11 +187,13 @@ class Node:
                     self.neighbours.serve,
                     self.health.serve,
                     self.rollout.serve,
+                    self.speeds.serve,
+                    *([self.tuner.serve] if self.tuner else []),
                 ):
                     nursery.start_soon(service)
                 nursery.start_soon(gossip.listen, self.mesh, self.records, self.hub, self.rejected)
                 await nursery.start(self.stock.serve)
-                self.neighbours.state_again()
+                self._tell_models()
                 nursery.start_soon(control.serve, sock, Calls(self).table())
                 task_status.started()
         finally:
@@ -237,8 +246,12 @@ class Node:
 
     async def models_changed(self) -> None:
         cards = await trio.to_thread.run_sync(self.shelf.runnable)
+        self._cards = cards
         self._use(cards, await trio.to_thread.run_sync(self.shelf.refused))
-        self.neighbours.state_again(models=model_refs(cards))
+        self._tell_models()
+
+    def _tell_models(self) -> None:
+        self.neighbours.state_again(models=model_refs(self._cards, self.speeds.classes))
 
     async def resolve(self, spec: JobSpec) -> ModelDigest:
         """The model a job names: ours by that name, else another peer's. Raises ConfigError or ModelError."""

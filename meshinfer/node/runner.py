@@ -36,6 +36,7 @@ from meshinfer.model.ids import ContentId, JobId, ModelDigest, PeerId, TaskId
 from meshinfer.model.job import JobInfo
 from meshinfer.node.driver import Driver
 from meshinfer.node.engine import Batch, Engine, TaskError, WorkItem
+from meshinfer.node.speeds import Meter
 from meshinfer.schedule.stimuli import Start, Stop, TaskEnded, TaskProgressed, TaskReturned, Yield
 from meshinfer.store import MAX_ATTEMPTS, Database, TaskRow, TaskTable
 
@@ -91,6 +92,10 @@ class Runner:
         self.first_inference: dict[JobId, float] = {}
         """When each job's first inference began here, in seconds of the system's monotonic clock: for measuring."""
         self._engine = Engine(detector_for, self._sink, workers, on_begin=self._on_begin)
+
+    @property
+    def meter(self) -> Meter:
+        return self._engine.meter
 
     @property
     def load(self) -> int:

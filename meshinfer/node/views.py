@@ -216,7 +216,7 @@ def peers_view(
                 "memory_mb": fact.memory_mb,
                 "providers": list(fact.providers),
                 "models": [
-                    {"name": m.name, "version": m.version, "digest": m.digest, "classes": m.classes}
+                    {"name": m.name, "version": m.version, "digest": m.digest, "classes": m.classes, "fps": m.fps}
                     for m in fact.models
                 ],
                 "sources": [

@@ -75,7 +75,7 @@ def records() -> dict[str, Record]:
             4,
             8192,
             ("CPUExecutionProvider",),
-            (ModelRef("yolox_nano", MODEL, "1", 80),),
+            (ModelRef("yolox_nano", MODEL, "1", 80, 64),),
         ),
         "source": SourceSummary(
             "cam", ("video",), {"site": "hamburg"}, 1, 0, 1024, 12.5, 1.5e9, 1.6e9, "d" * 32, sketch([CONTENT])

@@ -18,6 +18,8 @@ class Models(click.Group):
         "fetch": "Get a model from the peers that have it.",
         "describe": "Say all that is known of a model.",
         "verify": "Check models: bytes, signatures, trust, and whether they load.",
+        "bench": "Measure a model on this machine.",
+        "optimize": "Make a faster variant of a model, and add it where it holds.",
         "rm": "Remove a model from this peer.",
         "pin": "Keep a fetched model, however long it is not used.",
         "unpin": "Let a fetched model go when room is needed.",

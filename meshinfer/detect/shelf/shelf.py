@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import msgspec
@@ -15,6 +15,7 @@ import msgspec
 from meshinfer.detect.card import ModelCard
 from meshinfer.detect.detector import load_detector
 from meshinfer.detect.isolated import AnyDetector, Isolated
+from meshinfer.detect.onnx import Session
 from meshinfer.detect.shelf import names
 from meshinfer.detect.shelf.bundling import bundle_of
 from meshinfer.detect.shelf.folder import Folder, Held, Origin
@@ -32,9 +33,15 @@ EMBEDDED = Path(__file__).parents[2] / "demo" / "yard-demo.onnx"
 
 BUDGET = 4096 * 2**20
 
+Open = Callable[[ModelDigest, bytes], Session]
+
 
 def untried(model: Path) -> None:
     """No trial before a model is loaded."""
+
+
+def on_cpu(digest: ModelDigest, model: bytes) -> Session:
+    return Session(model)
 
 
 class Shelf:
@@ -52,17 +59,18 @@ class Shelf:
         signers: Iterable[PeerId] = (),
         budget: int = BUDGET,
         trial: Callable[[Path], None] = untried,
+        opener: Open = on_cpu,
         embedded: Path | None = EMBEDDED,
         say: Callable[[str], None] = lambda text: None,
     ) -> None:
         """`signer`, `sign`: this peer's key, for what is added here. `signers`: whom it trusts besides.
 
-        `budget`: bytes of fetched models. `trial` raises ModelError for a model that must not be loaded. `say` hears of
-        old and damaged files, once.
+        `budget`: bytes of fetched models. `trial` raises ModelError for a model that must not be loaded. `opener`
+        decides what models run on. `say` hears of old and damaged files, once.
         """
         self._folder = Folder(folder)
         self._trust = Trust(signer, sign, signers)
-        self._budget, self._trial, self._say = budget, trial, say
+        self._budget, self._trial, self._open, self._say = budget, trial, opener, say
         self._intake = Intake(self._folder, trial)
         self._embedded = embedded if embedded is not None and embedded.is_file() else None
         self._models: dict[ModelDigest, Held] | None = None
@@ -207,12 +215,21 @@ class Shelf:
                 return ready
             self.check_bytes(digest)
             card = self.held(digest).card
-            open_model = Isolated if isolate else load_detector
-            detector = open_model(self.path(digest), name=card.name, version=card.version)
+            path, name, version = self.path(digest), card.name, card.version
+            detector: AnyDetector = (
+                Isolated(path, name=name, version=version)
+                if isolate
+                else load_detector(path, name=name, version=version, open_session=partial(self._open, digest))
+            )
             with self._lock:
                 if digest in self._all():  # else it was removed meanwhile
                     self._loaded[digest, isolate] = detector
             return detector
+
+    def unload(self, digest: ModelDigest) -> None:
+        """The next `get` loads it anew; who has it keeps it."""
+        with self._lock:
+            self._loaded.pop((digest, False), None)
 
     def _ready(self, digest: ModelDigest, isolate: bool) -> AnyDetector | None:
         """It, if it is loaded. Raises ModelError where it may not be."""
