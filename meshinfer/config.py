@@ -74,6 +74,8 @@ class Limits(Struct, frozen=True, forbid_unknown_fields=True):
     """Inference workers; None: one a core."""
     model_memory_mb: Annotated[int, Meta(ge=1, le=10_000_000)] | None = None
     """MiB of memory for loaded models; None: a quarter of the machine's. Those not used for the longest time go."""
+    cpu_only: bool = False
+    """Whether models run on the CPU even where another device was found to be faster."""
     disk_reserve_mb: Annotated[int, Meta(ge=0, le=1_000_000)] = 512
     """With less free disk than this no task is started; the peer keeps serving."""
     settle: Annotated[float, Meta(ge=0, le=3600)] = 2.0
@@ -91,6 +93,8 @@ class Models(Struct, frozen=True, forbid_unknown_fields=True):
     """Disk for fetched models: the least recently used go first. What was added here by hand stays."""
     url: Annotated[str, Meta(max_length=512)] = ""
     """A mirror of the well-known models; empty: where they were published."""
+    isolate: bool = False
+    """Whether every model runs in a process of its own, as with `isolate: true` in each job."""
 
 
 class Config(Struct, frozen=True, forbid_unknown_fields=True):
@@ -235,7 +239,7 @@ def _from_text(variable: str, key: str, text: str) -> Any:
             return [part.strip() for part in text.split(",") if part.strip()]
         case "labels":
             return parse_labels([part for part in text.split(",") if part.strip()], where=variable)
-        case "share_pixels" | "infer" | "fetch":
+        case "share_pixels" | "infer" | "fetch" | "isolate" | "cpu_only":
             if text.lower() not in _TRUTH:
                 raise ConfigError(f"{variable}: expected true or false, got {text!r}")
             return _TRUTH[text.lower()]

@@ -33,8 +33,8 @@ import numpy as np  # noqa: E402
 import onnxruntime  # noqa: E402
 
 from meshinfer.detect.detector import Detector, load_detector  # noqa: E402
-from meshinfer.detect.pool import Lease
 from meshinfer.detect.onnx import Session  # noqa: E402
+from meshinfer.detect.pool import Lease  # noqa: E402
 from meshinfer.model.ids import TaskId  # noqa: E402
 from meshinfer.model.job import Detect, Limits  # noqa: E402
 from meshinfer.node.engine import Batch, Engine, WorkItem  # noqa: E402

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any, Literal
 
 from meshinfer.config import load
-from meshinfer.detect.detector import Worker, load_detector
+from meshinfer.detect.detector import load_detector
+from meshinfer.detect.isolated import AnyDetector
 from meshinfer.detect.shelf import Shelf
 from meshinfer.errors import MediaError, ModelError
 from meshinfer.home import IDENTITY, default_home
@@ -45,7 +46,7 @@ class Detector:
     ) -> None:
         path = Path(model).expanduser()
         if path.is_file():
-            self._loaded = load_detector(path)
+            self._loaded: AnyDetector = load_detector(path)
         else:
             shelf = _shelf(Path(home).expanduser() if home else default_home())
             self._loaded = shelf.get(shelf.find(str(model)).digest)
@@ -103,9 +104,9 @@ class Detector:
         pixels = _pixels(picture)
         return annotate(pixels, self(pixels) if detections is None else detections)
 
-    def _worker(self) -> Worker:
+    def _worker(self) -> Callable[[Any], tuple[Detection, ...]]:
         """Of this thread: its buffers are no other's."""
-        worker: Worker | None = getattr(self._mine, "worker", None)
+        worker: Callable[[Any], tuple[Detection, ...]] | None = getattr(self._mine, "worker", None)
         if worker is None:
             worker = self._mine.worker = self._loaded.worker(self._detect)
         return worker

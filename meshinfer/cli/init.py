@@ -38,6 +38,7 @@ TEMPLATE = """\
 [limits]
 # workers = 4                             # inference workers; one a core when left out
 # model_memory_mb = 2048                  # MiB for loaded models; without it a quarter of the machine's memory
+# cpu_only = false                        # true: models run on the CPU even where another device is faster
 # disk_reserve_mb = 512                   # with less free disk no task is started
 # settle = 2.0                            # seconds a file must not have changed before it is taken in
 # rescan = 2.0                            # seconds between two looks at the sources

@@ -48,7 +48,7 @@ def _show(session: Session, known: list[dict[str, Any]]) -> None:
     ]
     rows = []
     for peer in known:
-        models = [str(m.get("name")) for m in peer.get("models") or ()]
+        models = [_model(m) for m in peer.get("models") or ()]
         names = ", ".join(models[:3]) + (f" +{len(models) - 3}" if len(models) > 3 else "")
         cores = str(peer.get("cores") or "?")
         rows.append(
@@ -64,6 +64,12 @@ def _show(session: Session, known: list[dict[str, Any]]) -> None:
             session.out.say(f"{who(peer)}  {peer.get('peer')}  version {peer.get('version')}")
             for address in peer.get("addresses") or ():
                 session.out.say(f"  {address}")
+
+
+def _model(model: dict[str, Any]) -> str:
+    """With how fast it is there, where that was measured."""
+    name = f"{model.get('name')}@{model['version']}" if model.get("version") else str(model.get("name"))
+    return f"{name} ~{model['fps']}/s" if model.get("fps") else name
 
 
 def _state(peer: dict[str, Any]) -> str:

@@ -84,7 +84,8 @@ class Progress:
         for peer in view.get("peers", ()):
             if not (peer.get("tasks") or peer.get("running")):
                 continue
-            speed = f"{float(peer.get('fps') or 0):.1f} frames/s" if peer.get("running") else "done"
+            idle = clean(peer.get("waits") or "done")
+            speed = f"{float(peer.get('fps') or 0):.1f} frames/s" if peer.get("running") else idle
             lines.add_row(
                 Text("  " + who(peer), "" if peer.get("connected", True) else "red"),
                 Text(f"{peer.get('done', 0)}/{peer.get('tasks', 0)} tasks"),

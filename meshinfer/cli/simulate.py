@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,6 +29,7 @@ RUNS_OF_GROWTH = 100
 @click.argument("scenario", required=False)
 @click.option("--seeds", type=click.IntRange(1), metavar="N", help=f"How many runs [{SEEDS}; with --seed: 1].")
 @click.option("--seed", type=click.IntRange(0), metavar="S", help="The first run's seed [0]: replays it exactly.")
+@click.option("--resume", metavar="FILE", help="Keep there how far it is, and go on from there the next time.")
 @click.option("--peers", metavar="P[,P…]", help="Peers in each run [as in the scenario]; several: how it grows.")
 @click.option("--jobs", type=click.IntRange(1, 256), metavar="N", help="Processes [as many as cores].")
 @click.option("--no-shrink", is_flag=True, help="When something breaks, do not look for a smaller story of it.")
@@ -36,6 +38,7 @@ def simulate(
     scenario: str | None,
     seeds: int | None,
     seed: int | None,
+    resume: str | None,
     peers: str | None,
     jobs: int | None,
     no_shrink: bool,
@@ -50,15 +53,16 @@ def simulate(
     \b
     Example:
       meshinfer simulate --seeds 500
+      meshinfer simulate --seeds 100000 --resume runs.json
       meshinfer simulate configs/sim/partitions.toml --peers 20 --seed 42
       meshinfer simulate configs/sim/scale.toml --peers 10,100,1000
     """
     from msgspec.structs import replace
 
     from meshinfer.cli import simulate_show as show
+    from meshinfer.cli.simulate_resume import Runs
     from meshinfer.cli.simulate_runs import cores
     from meshinfer.sim.chronicle import Violated
-    from meshinfer.sim.figures import summary
 
     chosen, sizes = _scenario(scenario), _sizes(peers)
     first, processes = seed or 0, jobs or cores()
@@ -72,26 +76,33 @@ def simulate(
             return _growth(session, chosen, sizes, first, seeds, processes)
         began = time.monotonic()
         count = seeds or (1 if seed is not None else SEEDS)
-        runs = _runs(session, chosen, range(first, first + count), processes)
+        runs, told = Runs(chosen, first, resume), []
+        try:
+            for run in _runs(session, chosen, runs.left(count), processes):
+                runs.tally.add(run)
+                runs.now_and_then()
+                if session.json and session.verbose:
+                    told.append(run)
+        finally:
+            runs.save()
     except Violated as e:
         shrunk = None if no_shrink else _shrunk(session, chosen, e)
         show.broken(session, e, f"{again} --seed {e.seed}", shrunk)
         return e.exit_code
-    show.summary(session, summary(chosen.name, runs), time.monotonic() - began, runs)
+    show.summary(session, runs.tally.summary(chosen.name), runs.done, time.monotonic() - began, told)
     return 0
 
 
-def _runs(session: Session, scenario: Scenario, seeds: range, processes: int) -> list[Figures]:
+def _runs(session: Session, scenario: Scenario, seeds: range, processes: int) -> Iterator[Figures]:
     from meshinfer.cli.simulate_runs import Bar, all_runs
 
-    bar, runs = Bar(len(seeds), shown=not session.json), []
+    bar = Bar(len(seeds), shown=not session.json)
     try:
-        for run in all_runs(scenario, seeds, processes):
-            runs.append(run)
-            bar.at(len(runs))
+        for done, run in enumerate(all_runs(scenario, seeds, processes), 1):
+            yield run
+            bar.at(done)
     finally:
         bar.clear()
-    return runs
 
 
 def _growth(
@@ -107,7 +118,7 @@ def _growth(
     for peers in sizes:
         count = seeds or max(1, RUNS_OF_GROWTH // peers)
         began = time.monotonic()
-        runs = _runs(session, replace(scenario, peers=(peers, peers)), range(first, first + count), processes)
+        runs = list(_runs(session, replace(scenario, peers=(peers, peers)), range(first, first + count), processes))
         rows.append(growth.measured(peers, runs, time.monotonic() - began))
     rng = random.Random(first)  # noqa: S311  a replay, not a secret
     checks = [growth.predicted(row.peers, rows[:-1], scenario, rng) for row in rows[1:]]

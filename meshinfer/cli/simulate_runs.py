@@ -35,7 +35,7 @@ GARBAGE = 50_000
 """Objects between two collections. A run is mostly of objects that live until its end: looked at every 700, as is
 Python's habit, they take a tenth of the time."""
 
-SAY_EVERY = 0.2
+SAY_EVERY, LOG_EVERY = 0.2, 60.0
 
 
 class Broken(NamedTuple):
@@ -163,15 +163,15 @@ def _taken(future: Future[list[Figures | Broken]]) -> Iterator[Figures]:
 
 
 class Bar:
-    """How far it is, on one line of a terminal; nothing elsewhere."""
+    """How far it is, on one line of a terminal; elsewhere a line a minute, as in a log."""
 
     def __init__(self, count: int, *, shown: bool) -> None:
-        self._count, self._shown = count, shown and sys.stderr.isatty()
-        self._began, self._said = time.monotonic(), 0.0
+        self._count, self._shown, self._live = count, shown, sys.stderr.isatty()
+        self._began = self._said = time.monotonic()
 
     def at(self, done: int, what: str = "runs") -> None:
         now = time.monotonic()
-        if not self._shown or now - self._said < SAY_EVERY:
+        if not self._shown or now - self._said < (SAY_EVERY if self._live else LOG_EVERY):
             return
         self._said = now
         rate = done / max(now - self._began, 1e-9)
@@ -180,9 +180,9 @@ class Bar:
         self._write(f"{'█' * full}{'·' * (20 - full)} {done:,} of {self._count:,} {what}, {rate:.1f} a second{left}")
 
     def clear(self) -> None:
-        if self._said:
+        if self._live and self._said > self._began:
             self._write("")
 
     def _write(self, text: str) -> None:
-        sys.stderr.write(f"\r{text:<79}\r")
+        sys.stderr.write(f"\r{text:<79}\r" if self._live else f"{text}\n")
         sys.stderr.flush()

@@ -44,13 +44,14 @@ def _tell(session: Session, story: Sequence[str]) -> None:
         session.out.say(line)
 
 
-def summary(session: Session, s: Summary, seconds: float, runs: Sequence[Figures]) -> None:
+def summary(session: Session, s: Summary, earlier: int, seconds: float, runs: Sequence[Figures]) -> None:
+    """`earlier`: of its runs, those that were done before these seconds."""
     if session.json:
-        session.out.data({"summary": s, "seconds": round(seconds, 3), "runs": runs if session.verbose else []})
+        session.out.data({"summary": s, "seconds": round(seconds, 3), "earlier": earlier, "runs": runs})
         return
-    rate = s.runs / max(seconds, 1e-9)
+    rate, before = (s.runs - earlier) / max(seconds, 1e-9), f" ({earlier:,} earlier)" if earlier else ""
     session.out.say(
-        f"{count(s.runs, 'run')} of {s.scenario}, nothing broken: {seconds:.1f} s, {rate:.1f} runs a second"
+        f"{count(s.runs, 'run')} of {s.scenario}{before}, nothing broken: {seconds:.1f} s, {rate:.1f} runs a second"
     )
     rows = [
         ["peers in a run, crashes", f"{s.peers:.1f}", f"{s.crashes:.1f}"],

@@ -40,6 +40,8 @@ def _show(session: Session, answer: dict[str, Any]) -> None:
     kept = count(int(answer.get("events", 0)), "event")
     out.say(f"{answer.get('running', 0)} running, {answer.get('queued', 0)} queued, {kept} kept")
     out.say(f"{size(answer.get('bytes_in'))} in, {size(answer.get('bytes_out'))} out over the mesh")
+    for fetch in answer.get("fetching") or ():
+        out.say(_fetching(fetch))
     for address in answer.get("addresses") or ():
         out.say(f"  {address}")
     for peer in answer.get("unreached") or ():
@@ -51,3 +53,14 @@ def _show(session: Session, answer: dict[str, Any]) -> None:
     if session.verbose:
         for name, value in sorted((answer.get("counters") or {}).items()):
             out.say(f"  {name} {value}")
+
+
+def _fetching(fetch: dict[str, Any]) -> str:
+    from meshinfer.cli.output import clean, size
+
+    model, total = clean(fetch.get("model"))[:12], int(fetch.get("size") or 0)
+    if fetch.get("from"):
+        sources = ", ".join(clean(name) for name in fetch["from"])
+        share = 100 * int(fetch.get("bytes") or 0) // total if total else 0
+        return f"fetching model {model} from {sources}: {share} % of {size(total)}"
+    return f"fetching model {model}: {clean(fetch.get('trouble') or 'no peer in reach has it')}"

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -128,21 +129,25 @@ class Worker:
         return best_first(found, self._limit)
 
 
-def load_detector(path: Path, *, name: str | None = None, version: str = "") -> Detector:
+def load_detector(
+    path: Path, *, name: str | None = None, version: str = "", open_session: Callable[[bytes], Session] = Session
+) -> Detector:
     """Load a model file, tell its layout by one run over a grey picture, and make its card.
+
+    `open_session` decides what it runs on, and may put a session of its own around the runtime's.
 
     Raises ModelError: unreadable, no ONNX file, refused, unknown layout, a wrong sidecar.
     """
     try:
-        return _load(path, path.stem if name is None else name, version)
+        return _load(path, path.stem if name is None else name, version, open_session)
     except ModelError as e:
         raise ModelError(f"{path.name}: {e}") from None
 
 
-def _load(path: Path, name: str, version: str) -> Detector:
+def _load(path: Path, name: str, version: str, open_session: Callable[[bytes], Session]) -> Detector:
     data = _read(path)
     sidecar, sha256 = read_sidecar(path), ModelDigest(hashlib.sha256(data).hexdigest())
-    session = Session(data)
+    session = open_session(data)
     digest = model_digest(sha256, sidecar_bytes(path))
     licence = sidecar.licence or clean(session.metadata.get("license", "")) or licence_of(sha256)
     if sidecar.series is not None or _are_series(session):
@@ -179,7 +184,8 @@ def _are_series(session: Session) -> bool:
 def _read(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
-            data = file.read(MAX_MODEL_BYTES + 1)
+            # Python takes memory for as much as may be read: no more than the file has.
+            data = file.read(min(os.fstat(file.fileno()).st_size, MAX_MODEL_BYTES) + 1)
     except OSError as e:
         raise ModelError(f"cannot be read: {e.strerror}") from None
     if len(data) > MAX_MODEL_BYTES:

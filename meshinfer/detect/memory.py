@@ -10,9 +10,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
-from meshinfer.detect.detector import Detector
+from meshinfer.detect.isolated import AnyDetector, Isolated
 
-V = TypeVar("V")
+D = TypeVar("D", bound=AnyDetector)
 
 PER_BYTE = 2
 """Of its file at least: the weights, and once more as the kernels want them. Measured after one picture: files of 38
@@ -29,8 +29,9 @@ def floor(size: int) -> int:
     return PER_BYTE * size
 
 
-def measured(load: Callable[[], Detector]) -> tuple[Detector, int]:
-    """What `load` gives, and by how many bytes this process grew meanwhile, within what its size allows.
+def measured(load: Callable[[], D]) -> tuple[D, int]:
+    """What `load` gives, and by how many bytes this process grew meanwhile, within what its size allows; of one in a
+    process of its own what that takes.
 
     A model is tried on one picture while it loads. More threads make it grow further, and what others allocate or free
     in that moment counts too: that is what the bounds are for.
@@ -38,8 +39,9 @@ def measured(load: Callable[[], Detector]) -> tuple[Detector, int]:
     give_back()
     before = resident()
     detector = load()
+    took = resident(detector.pid) if isinstance(detector, Isolated) else resident() - before
     size = detector.card.bytes
-    return detector, max(floor(size), min(resident() - before, MOST[0] + MOST[1] * size))
+    return detector, max(floor(size), min(took, MOST[0] + MOST[1] * size))
 
 
 def give_back() -> None:
@@ -57,10 +59,10 @@ def _trim() -> Callable[[int], int]:
     return trim
 
 
-def resident() -> int:
-    """Bytes of memory that this process takes up; 0 where the system does not say."""
+def resident(process: int | None = None) -> int:
+    """Bytes of memory that a process, else this one, takes up; 0 where the system does not say."""
     try:
-        pages = int(Path("/proc/self/statm").read_bytes().split()[1])
+        pages = int(Path(f"/proc/{process or 'self'}/statm").read_bytes().split()[1])
     except (OSError, ValueError, IndexError):
         return 0
     return pages * os.sysconf("SC_PAGE_SIZE")

@@ -6,11 +6,13 @@ detection, so equal boxes belong together; a detector's boxes are moved into the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
+from typing import Protocol
 
 import numpy as np
 
 from meshinfer.detect.detector import Detector, Worker
+from meshinfer.detect.isolated import AnyDetector
 from meshinfer.detect.layouts.layout import Candidates
 from meshinfer.detect.pool import Lease
 from meshinfer.detect.preprocess import Image
@@ -30,7 +32,7 @@ class TwoStage(Detector):
 
     series = None
 
-    def __init__(self, first: Detector, second: Detector, then: Then) -> None:
+    def __init__(self, first: AnyDetector, second: AnyDetector, then: Then) -> None:
         """Raises ModelError where one of them looks at series."""
         for stage in (first, second):
             if stage.series is not None:
@@ -44,7 +46,7 @@ class TwoStage(Detector):
         return hash(self._parts)
 
     @property
-    def _parts(self) -> tuple[Detector, Detector, Then]:
+    def _parts(self) -> tuple[AnyDetector, AnyDetector, Then]:
         return self.first, self.second, self.then
 
     def unknown_classes(self, names: Iterable[str]) -> str:
@@ -123,14 +125,20 @@ def no_series(reference: str) -> str:
     return f"{reference} looks at series, and both models of a job with `then` look at pictures"
 
 
+class Source(Protocol):
+    """Where models are had: a shelf."""
+
+    def lease(self, *digests: ModelDigest, isolate: bool = False) -> Lease[tuple[AnyDetector, ...]]: ...
+
+
 def lease_detector(
-    lease: Callable[..., Lease[tuple[Detector, ...]]], model: ModelDigest, then: Then | None
-) -> Lease[Detector]:
+    source: Source, model: ModelDigest, then: Then | None = None, *, isolate: bool = False
+) -> Lease[AnyDetector]:
     """What a job runs: one model, or two as one; both are held at once. Raises ModelError."""
     if then is None or then.digest is None:
-        held = lease(model)
+        held = source.lease(model, isolate=isolate)
         return Lease(held.value[0], held.end)
-    held = lease(model, then.digest)
+    held = source.lease(model, then.digest, isolate=isolate)
     try:
         first, second = held.value
         return Lease(TwoStage(first, second, then), held.end)

@@ -11,6 +11,7 @@ from meshinfer.model.channel import Channel
 from meshinfer.model.ids import Count, Digest, Job, Labels, Name, Seconds, Text
 from meshinfer.model.job import JobOrder
 from meshinfer.model.spans import MAX_SPANS
+from meshinfer.model.speed import MAX_CLASS
 
 MAX_UNITS_A_PAGE = 2000
 """Units in one manifest record: 2000 x 18 bytes keeps a record below half of a gossip message."""
@@ -41,6 +42,8 @@ class ModelRef(Struct, frozen=True, omit_defaults=True):
     digest: Digest
     version: Annotated[str, Meta(max_length=64)] = ""
     classes: Count = 0
+    fps: Annotated[int, Meta(ge=0, le=MAX_CLASS)] = 0
+    """Frames a second there with all workers, to the nearest power of two; 0: not measured."""
 
 
 class PeerFact(Struct, frozen=True, omit_defaults=True):

@@ -99,6 +99,8 @@ class JobSpec(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tru
     """Whether all of it is done anew, even what an equal job before it has done."""
     expires: Annotated[float, Meta(ge=1, le=MAX_EXPIRES)] = 24 * 3600.0
     """Seconds after publishing at which holders stop starting its tasks."""
+    isolate: bool = False
+    """Whether the model runs in a process of its own. What is found is the same, so it is no part of the work."""
     canary: Canary | None = None
     """Of a job that names a channel, where a roll-out was under way: written by the publisher's peer, not by people."""
     then: Then | None = None

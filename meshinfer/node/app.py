@@ -17,8 +17,10 @@ import msgspec
 import trio
 
 from meshinfer.config import Config
-from meshinfer.detect.onnx import providers
-from meshinfer.detect.shelf import Shelf
+from meshinfer.detect.shelf import Open, Shelf, on_cpu
+from meshinfer.detect.trial import try_model
+from meshinfer.detect.variants.opening import Opener
+from meshinfer.detect.variants.tuning import open_book
 from meshinfer.errors import ConfigError, MeshError, MeshInferError, StoreDamaged
 from meshinfer.home import make_home, socket_path
 from meshinfer.mesh.identity import Identity, ephemeral, load_or_create
@@ -78,7 +80,10 @@ class _Peer:
         from meshinfer.mesh.libp2p import open_mesh  # takes half a second: after the checks that may fail
 
         config, settings = self.config, self.config.mesh
-        shelf = open_shelf(config, self.identity, self.say)
+        book = await trio.to_thread.run_sync(open_book, config.home)  # imports the runtime, which takes a moment
+        say_soon = partial(_soon, trio.lowlevel.current_trio_token())
+        opener = Opener(book, lambda text: say_soon(lambda: self.say(text)))
+        shelf = open_shelf(config, self.identity, self.say, on_cpu if config.limits.cpu_only else opener)
         db = await trio.to_thread.run_sync(open_healed, config.home / DATABASE)
         damaged = trio.Event()
         db.on_damage = partial(_soon, trio.lowlevel.current_trio_token(), damaged.set)
@@ -88,7 +93,6 @@ class _Peer:
             cards = await trio.to_thread.run_sync(shelf.runnable)
             for why in (await trio.to_thread.run_sync(shelf.refused)).values():
                 self.say(why)
-            await trio.to_thread.run_sync(providers)  # imports the runtime, which takes a moment
             async with open_mesh(
                 self.identity,
                 listen=settings.listen,
@@ -103,6 +107,7 @@ class _Peer:
                     mesh,
                     db,
                     shelf,
+                    book,
                     log=log,
                     head=head,
                     cards=cards,
@@ -128,7 +133,7 @@ class _Peer:
             scope.cancel()
 
 
-def open_shelf(config: Config, identity: Identity, say: Callable[[str], None]) -> Shelf:
+def open_shelf(config: Config, identity: Identity, say: Callable[[str], None], opener: Open = on_cpu) -> Shelf:
     """The models of the peer in the home. Who changes it holds the home's lock: a node knows what it has loaded."""
     return Shelf(
         models_folder(config.home),
@@ -137,6 +142,8 @@ def open_shelf(config: Config, identity: Identity, say: Callable[[str], None]) -
         signers=config.models.signers,
         budget=config.models.budget_mb * 2**20,
         memory=config.limits.model_memory_mb,
+        opener=opener,
+        trial=try_model,
         say=say,
     )
 

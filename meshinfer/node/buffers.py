@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 from weakref import WeakValueDictionary
 
-from meshinfer.detect.detector import Detector, Worker
+from numpy.typing import NDArray
+
+from meshinfer.detect.isolated import AnyDetector
+from meshinfer.model.detection import Detection
 from meshinfer.model.job import Detect
 
-Rules = tuple[Detector, Detect, int]
+Look = Callable[[NDArray[Any]], tuple[Detection, ...]]
+"""What looks at pictures, or windows: a detector's worker."""
+
+Rules = tuple[AnyDetector, Detect, int]
 
 
 class Buffers:
@@ -18,10 +25,10 @@ class Buffers:
 
     def __init__(self, rules: Rules) -> None:
         self._rules = rules
-        self._idle: deque[Worker] = deque()
+        self._idle: deque[Look] = deque()
 
     @contextmanager
-    def worker(self) -> Iterator[Worker]:
+    def worker(self) -> Iterator[Look]:
         """Raises ModelError for class names that the model does not know."""
         try:
             worker = self._idle.pop()
@@ -38,7 +45,7 @@ class AllBuffers:
     def __init__(self) -> None:
         self._known: WeakValueDictionary[Rules, Buffers] = WeakValueDictionary()
 
-    def of(self, detector: Detector, detect: Detect, most: int) -> Buffers:
+    def of(self, detector: AnyDetector, detect: Detect, most: int) -> Buffers:
         rules = detector, detect, most
         buffers = self._known.get(rules)
         if buffers is None:

@@ -108,7 +108,7 @@ class Calls:
         """Where the model lies elsewhere only its holders know its classes: ask one."""
         state = self._node.driver.state
         holders = [p for p in sorted(state.connected) if any(m.digest == digest for m in _models(state, p))]
-        if not spec.detect.classes or digest in state.classes or not holders:
+        if not spec.detect.classes or digest in state.models.here or not holders:
             return
         with suppress(MeshError, ProtocolError):
             verdict = await self._node.questions.ask(holders[0], Ask(spec=packed, model=digest))

@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 
 from numpy.typing import NDArray
 
-from meshinfer.detect.detector import Detector
+from meshinfer.detect.isolated import AnyDetector
 from meshinfer.detect.pool import Lease
 from meshinfer.errors import MediaError, MeshInferError, ModelError
 from meshinfer.media.frames import Frame, Frames, Videos, open_frames
@@ -32,6 +32,7 @@ from meshinfer.media.windows import Window, Windows
 from meshinfer.model.detection import FrameResult
 from meshinfer.model.ids import TaskId
 from meshinfer.node.buffers import AllBuffers
+from meshinfer.node.speeds import Meter
 from meshinfer.node.work import Batch, End, News, Run, Sign, TaskError, WorkItem
 
 __all__ = ["Batch", "Engine", "TaskError", "WorkItem"]
@@ -61,7 +62,7 @@ class Engine:
 
     def __init__(
         self,
-        detector_for: Callable[[WorkItem], Lease[Detector]],
+        detector_for: Callable[[WorkItem], Lease[AnyDetector]],
         sink: Callable[[Batch], None],
         workers: int | None = None,
         *,
@@ -81,6 +82,7 @@ class Engine:
         self._runs: dict[TaskId, Run] = {}
         self._changed = threading.Condition()
         self._closing = False
+        self.meter = Meter(count)
         self._frames: Queue[_Work | None] = Queue(_FRAMES_PER_WORKER * count)
         self._window_size = _WINDOW_PER_WORKER * count
         self._window = threading.Semaphore(self._window_size)
@@ -242,7 +244,7 @@ class Engine:
                 if number == 0 and run.item.kind != "image":
                     self._outcomes.put(_Outcome(run, 0, Sign.STARTED))  # at once: the frame itself may take long
                 try:
-                    news = _compute(run, frame)
+                    news = _compute(run, frame, self.meter)
                 except Exception as e:  # noqa: BLE001 - as in the decode thread
                     news = _explain(e)
             self._outcomes.put(_Outcome(run, number, news))
@@ -316,7 +318,7 @@ class _Outcome(NamedTuple):
     news: News
 
 
-def _compute(run: Run, frame: Frame | Window | None) -> FrameResult:
+def _compute(run: Run, frame: Frame | Window | None, meter: Meter) -> FrameResult:
     item = run.item
     if frame is None:
         with open_frames(item.path, item.kind, item.sample) as frames:
@@ -325,7 +327,10 @@ def _compute(run: Run, frame: Frame | Window | None) -> FrameResult:
     image: NDArray[Any] = frame.image
     height, width = image.shape[:2]
     with run.buffers.worker() as look:
+        began = time.monotonic()
         found = look(image)
+        if item.then is None:  # else it took as long as both models
+            meter.note(item.model, time.monotonic() - began)
         run.note_left_out(getattr(look, "left_out", 0))  # of other workers: nothing
     return FrameResult(frame.index, frame.t, width, height, found)
 

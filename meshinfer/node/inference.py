@@ -13,7 +13,7 @@ from pathlib import Path
 import trio
 
 from meshinfer.detect.card import ModelCard
-from meshinfer.detect.detector import Detector
+from meshinfer.detect.isolated import AnyDetector
 from meshinfer.detect.pool import Lease
 from meshinfer.errors import MediaError, MeshError, MeshInferError, ModelError, ProtocolError
 from meshinfer.media.frames import decode_image
@@ -34,7 +34,7 @@ _FORMATS = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")
 _MAX_WHY = 400
 
 Find = Callable[[str], ModelCard]
-Use = Callable[[ModelDigest], Lease[tuple[Detector, ...]]]
+Use = Callable[[ModelDigest], Lease[AnyDetector]]
 
 
 class Inference:
@@ -85,7 +85,7 @@ class Inference:
     async def _look(self, model: str, detect: Detect, picture: bytes, name: str) -> Inferred:
         def look() -> Inferred:
             card = self._find(model)
-            with self._use(card.digest) as (detector,):
+            with self._use(card.digest) as detector:
                 if detector.series is not None:
                     raise ModelError(f"{card.reference} looks at series, not at pictures")
                 worker = detector.worker(detect)

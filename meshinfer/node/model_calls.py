@@ -14,6 +14,7 @@ from meshinfer.detect.shelf.verify import verify
 from meshinfer.detect.shelf.views import described, model_view
 from meshinfer.errors import ModelError
 from meshinfer.model.ids import ModelDigest, PeerId
+from meshinfer.node.closing import closing
 from meshinfer.schedule.state import ScheduleState
 
 if TYPE_CHECKING:
@@ -102,6 +103,7 @@ class ModelCalls:
             "model_verify": self.verify,
             "model_remove": self.remove,
             "model_pin": self.pin,
+            "model_fetch": self.fetch,
         }
 
     async def _ask(self, call: str, args: Args) -> View:
@@ -140,8 +142,18 @@ class ModelCalls:
     async def pin(self, args: Args) -> Answers:
         yield {"end": {"model": self._known((await self._ask("model_pin", args))["model"])}}
 
+    async def fetch(self, args: Args) -> Answers:
+        """Raises ModelError: nobody has it, it is refused."""
+        node, reference = self._node, str(args.get("model", ""))
+        digest = await node.digest_of(reference)
+        if digest not in node.driver.state.models.here:
+            async with closing(node.fetcher.bring(digest)) as moves:
+                async for news in moves:
+                    yield {"data": {"progress": node.fetcher.view(news)}}
+        yield {"end": {"model": self._known((await self._ask("model", {"model": digest}))["model"])}}
+
     def _known(self, view: View) -> View:
-        """`view` with who else holds it, and names of its signers."""
+        """`view` with who else holds it, how fast it is here, and names of its signers."""
         state = self._node.driver.state
         digest = ModelDigest(view["digest"])
         held_by = [
@@ -150,4 +162,4 @@ class ModelCalls:
             if peer != state.me and any(m.digest == digest for m in fact.models)
         ]
         signers = [{**signer, "name": state.called(PeerId(signer["peer"]))} for signer in view["signers"]]
-        return {**view, "signers": signers, "held_by": held_by}
+        return {**view, "signers": signers, "held_by": held_by, "fps": self._node.speeds.classes.get(digest, 0)}

@@ -16,8 +16,11 @@ import trio
 import meshinfer
 from meshinfer.config import Config
 from meshinfer.detect.card import ModelCard
+from meshinfer.detect.isolated import AnyDetector
+from meshinfer.detect.pool import Lease
 from meshinfer.detect.shelf import Shelf
 from meshinfer.detect.stages import lease_detector
+from meshinfer.detect.variants.tuning import Book
 from meshinfer.errors import ConfigError, MeshError, ModelError, ProtocolError
 from meshinfer.home import socket_path
 from meshinfer.media.catalog import Catalog
@@ -25,13 +28,14 @@ from meshinfer.media.source import SourceSpec
 from meshinfer.mesh.api import Mesh
 from meshinfer.mesh.identity import Identity
 from meshinfer.model.ids import ModelDigest, PeerId
-from meshinfer.model.job import JobSpec
+from meshinfer.model.job import JobSpec, Then
 from meshinfer.model.typed import no_such_class
 from meshinfer.node import control, gossip
 from meshinfer.node.calls import Calls
 from meshinfer.node.checkup import Doctor
 from meshinfer.node.driver import Driver
 from meshinfer.node.events import EventHub
+from meshinfer.node.fetch import Fetcher
 from meshinfer.node.findings import Findings
 from meshinfer.node.handover import Handover
 from meshinfer.node.health import Health
@@ -43,14 +47,19 @@ from meshinfer.node.records import Records
 from meshinfer.node.replay import EventArchive
 from meshinfer.node.rollout import Rollout
 from meshinfer.node.runner import Runner
+from meshinfer.node.speeds import Speeds
 from meshinfer.node.stock import Stock
 from meshinfer.node.sync import Sync
-from meshinfer.schedule.state import ScheduleState, unknown_classes
+from meshinfer.node.tuner import Tuner
+from meshinfer.schedule.models import unknown_classes
+from meshinfer.schedule.state import ScheduleState
 from meshinfer.schedule.stimuli import (
     AskWork,
     Connected,
     Disconnected,
     Effect,
+    Fetch,
+    Forgo,
     Grant,
     Leaving,
     ModelsChanged,
@@ -80,6 +89,7 @@ class Node:
         mesh: Mesh,
         db: Database,
         shelf: Shelf,
+        book: Book,
         *,
         log: EventLog,
         head: int,
@@ -96,8 +106,9 @@ class Node:
         """What others sent that was no good, by reason."""
         self._began = time.monotonic()
         self._notices = db.notices
-        self.driver = Driver(ScheduleState(identity.peer_id), self._perform)
-        self._use(cards)
+        self.driver = Driver(ScheduleState(identity.peer_id, fetches=config.models.fetch and not guest), self._perform)
+        self._cards = cards
+        self._use(cards, {})
         self.records = Records(
             mesh, config.mesh.name, identity, db, self.driver, blame=mesh.blame, on_identity=self._on_identity
         )
@@ -121,7 +132,7 @@ class Node:
             identity.peer_id,
             self.driver,
             find=self.catalog.find,
-            detector_for=lambda item: lease_detector(shelf.lease, item.model, item.then),
+            detector_for=lambda item: self._detector(item.model, item.then, item.isolate),
             on_events=self.hub.recorded,
             on_trouble=self.health.trouble,
             workers=limits.workers,
@@ -136,10 +147,21 @@ class Node:
             db.incarnation,
             share_pixels=config.policy.share_pixels,
         )
-        self.inference = Inference(mesh, shelf.find, shelf.lease, allowed=config.policy.infer)
+        self.inference = Inference(mesh, shelf.find, self._detector, allowed=config.policy.infer)
         dice = rng or random.Random()  # noqa: S311  picks neighbours
+        self.fetcher = Fetcher(
+            mesh,
+            self.driver,
+            shelf,
+            config.home / "fetching",
+            reserve=limits.disk_reserve_mb * 2**20,
+            on_change=self.models_changed,
+            dice=dice,
+        )
         self.sync = Sync(mesh, self.records, self.rejected, dice)
         me = own_fact(config.peer.name, dict(config.peer.labels), mesh, cards, guest=guest)
+        self.speeds = Speeds(book, self.runner.meter, self._tell_models)
+        self.tuner = None if config.limits.cpu_only else Tuner(book, shelf, limits.workers or os.cpu_count() or 1, say)
         self.neighbours = Neighbours(mesh, self.records, self.driver, db, me, config.mesh.bootstrap, dice)
         self.doctor = Doctor(mesh, self.driver, self.records, self.hub, self.catalog, db, self.health.lag)
 
@@ -149,7 +171,9 @@ class Node:
         """Ready when the node answers on its control socket and takes part in the mesh."""
         sock = control.bind(socket_path(self.config.home))
         try:
+            self._use(self._cards, await trio.to_thread.run_sync(self.shelf.refused))
             await self.records.load()
+            await self.speeds.load(card.digest for card in self._cards)
             async with self.mesh.changes() as changes, trio.open_nursery() as nursery:
                 for peer in sorted(self.mesh.peers):
                     self.driver.feed(Connected(peer))
@@ -159,16 +183,19 @@ class Node:
                     self.records.serve,
                     self.runner.serve,
                     self.handover.serve,
+                    self.fetcher.serve,
                     self.hub.serve,
                     self.sync.serve,
                     self.neighbours.serve,
                     self.health.serve,
                     self.rollout.serve,
+                    self.speeds.serve,
+                    *([self.tuner.serve] if self.tuner else []),
                 ):
                     nursery.start_soon(service)
                 nursery.start_soon(gossip.listen, self.mesh, self.records, self.hub, self.rejected)
                 await nursery.start(self.stock.serve)
-                self.neighbours.state_again()
+                self._tell_models()
                 nursery.start_soon(control.serve, sock, Calls(self).table())
                 task_status.started()
         finally:
@@ -206,17 +233,27 @@ class Node:
                 self.runner.perform(effect)
             case AskWork() | Grant():
                 self.handover.perform(effect)
+            case Fetch() | Forgo():
+                self.fetcher.perform(effect)
 
     # ---- what calls need ---------------------------------------------------------------------------------------------
 
-    def _use(self, cards: tuple[ModelCard, ...]) -> None:
+    def _detector(self, digest: ModelDigest, then: Then | None = None, isolate: bool = False) -> Lease[AnyDetector]:
+        """In a worker thread."""
+        return lease_detector(self.shelf, digest, then, isolate=isolate or self.config.models.isolate)
+
+    def _use(self, cards: tuple[ModelCard, ...], refused: dict[ModelDigest, str]) -> None:
         series = frozenset(card.digest for card in cards if card.takes_series)
-        self.driver.feed(ModelsChanged({card.digest: card.classes for card in cards}, series))
+        self.driver.feed(ModelsChanged({card.digest: card.classes for card in cards}, refused, series))
 
     async def models_changed(self) -> None:
         cards = await trio.to_thread.run_sync(self.shelf.runnable)
-        self._use(cards)
-        self.neighbours.state_again(models=model_refs(cards))
+        self._cards = cards
+        self._use(cards, await trio.to_thread.run_sync(self.shelf.refused))
+        self._tell_models()
+
+    def _tell_models(self) -> None:
+        self.neighbours.state_again(models=model_refs(self._cards, self.speeds.classes))
 
     async def resolve(self, spec: JobSpec) -> ModelDigest:
         """The model a job names: ours by that name, else another peer's. Raises ConfigError or ModelError."""
@@ -227,6 +264,14 @@ class Node:
         if unknown := unknown_classes(spec, card.classes):
             raise ConfigError(f"$.detect.classes: {no_such_class(card.name, unknown[0], card.classes)}")
         return card.digest
+
+    async def digest_of(self, reference: str) -> ModelDigest:
+        """Of a model here, that may run, or else at another peer. Raises ModelError."""
+        try:
+            digest = (await trio.to_thread.run_sync(self.shelf.find, reference)).digest
+        except ModelError as e:
+            return self._held_elsewhere(reference, e)
+        return digest
 
     def _held_elsewhere(self, reference: str, not_here: ModelError) -> ModelDigest:
         name, _, version = reference.partition("@")
@@ -283,11 +328,18 @@ class Node:
             "unreached": unreached,
             "running": len(state.running),
             "queued": sum(len(job.ready) for job in state.jobs.values()),
+            "fetching": self.fetcher.status(),
             "events": self.hub.own_head,
             "notices": [*self._notices, *self.health.notices(), *([self._cloned] if self._cloned else [])],
             "loop_lag_ms": self.health.lag(),
             "first_inference": {job: round(at, 6) for job, at in self.runner.first_inference.items()},
-            "counters": {**counters, **self.hub.counters, **self.rejected, **self.records.rejected},
+            "counters": {
+                **counters,
+                **self.hub.counters,
+                **self.rejected,
+                **self.records.rejected,
+                **self.fetcher.counters,
+            },
             "bytes_in": counters.get("bytes_in", 0),
             "bytes_out": counters.get("bytes_out", 0),
         }

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Mapping
 
 import meshinfer
 from meshinfer.detect.card import ModelCard
 from meshinfer.detect.onnx import providers
 from meshinfer.mesh.api import Mesh
 from meshinfer.model.facts import ModelRef, PeerFact
+from meshinfer.model.ids import ModelDigest
 
 
 def own_fact(name: str, labels: dict[str, str], mesh: Mesh, cards: tuple[ModelCard, ...], *, guest: bool) -> PeerFact:
@@ -21,13 +23,17 @@ def own_fact(name: str, labels: dict[str, str], mesh: Mesh, cards: tuple[ModelCa
         os.cpu_count() or 1,
         memory_mb(),
         providers(),
-        model_refs(cards),
+        model_refs(cards, {}),
         guest,
     )
 
 
-def model_refs(cards: tuple[ModelCard, ...]) -> tuple[ModelRef, ...]:
-    return tuple(ModelRef(card.name, card.digest, card.version, len(card.classes)) for card in cards[:128])
+def model_refs(cards: tuple[ModelCard, ...], speeds: Mapping[ModelDigest, int]) -> tuple[ModelRef, ...]:
+    """`speeds`: their classes (`fps_class`), as far as known."""
+    return tuple(
+        ModelRef(card.name, card.digest, card.version, len(card.classes), speeds.get(card.digest, 0))
+        for card in cards[:128]
+    )
 
 
 def memory_mb() -> int:

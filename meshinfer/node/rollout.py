@@ -16,8 +16,8 @@ from meshinfer.node.driver import Driver
 from meshinfer.node.records import Records
 from meshinfer.schedule.channels import Said
 from meshinfer.schedule.evidence import under
+from meshinfer.schedule.models import unknown_classes
 from meshinfer.schedule.rollout import Watch
-from meshinfer.schedule.state import unknown_classes
 
 LOOK = 2.0
 """Seconds between two looks at the roll-outs under way."""
@@ -65,7 +65,7 @@ class Rollout:
         if not is_channel(spec.model):
             return None
         channel = self.find(spec.model).state
-        classes = self._driver.state.classes.get(channel.stable.model)
+        classes = self._driver.state.models.here.get(channel.stable.model)
         if classes is not None and (unknown := unknown_classes(spec, classes)):
             raise ConfigError(f"$.detect.classes: {no_such_class(channel.stable.reference, unknown[0], classes)}")
         trial = channel.trying

@@ -26,7 +26,7 @@ from pathlib import Path
 
 import trio
 
-from meshinfer.detect.detector import Detector
+from meshinfer.detect.isolated import AnyDetector
 from meshinfer.detect.pool import Lease
 from meshinfer.errors import StoreError
 from meshinfer.model.catalog import Entry
@@ -37,6 +37,7 @@ from meshinfer.model.ids import ContentId, JobId, ModelDigest, PeerId, TaskId
 from meshinfer.model.job import JobInfo
 from meshinfer.node.driver import Driver
 from meshinfer.node.engine import Batch, Engine, TaskError, WorkItem
+from meshinfer.node.speeds import Meter
 from meshinfer.schedule.stimuli import Start, Stop, TaskEnded, TaskProgressed, TaskReturned, Yield
 from meshinfer.store import MAX_ATTEMPTS, Database, TaskRow, TaskTable
 
@@ -76,7 +77,7 @@ class Runner:
         driver: Driver,
         *,
         find: Find,
-        detector_for: Callable[[WorkItem], Lease[Detector]],
+        detector_for: Callable[[WorkItem], Lease[AnyDetector]],
         on_events: Callable[[list[Event]], None],
         on_trouble: Callable[[str], None],
         workers: int | None,
@@ -92,6 +93,10 @@ class Runner:
         self.first_inference: dict[JobId, float] = {}
         """When each job's first inference began here, in seconds of the system's monotonic clock: for measuring."""
         self._engine = Engine(detector_for, self._sink, workers, on_begin=self._on_begin)
+
+    @property
+    def meter(self) -> Meter:
+        return self._engine.meter
 
     @property
     def load(self) -> int:
@@ -123,7 +128,7 @@ class Runner:
         if job is None:
             return  # forgotten meanwhile
         info = job.info
-        model = info.order.model if failed else self._driver.state.model_here(info)
+        model = info.order.model if failed else self._driver.state.models.runs(info)
         try:
             ended = await trio.to_thread.run_sync(self._begin, start, info, model, failed)
         except StoreError as e:
@@ -199,6 +204,7 @@ class Runner:
                 job=start.job,
                 rate=start.entry.fps,
                 then=spec.then,
+                isolate=spec.isolate,
                 alone=row.attempts > 0,
             )
         )

@@ -107,7 +107,7 @@ def job_view(state: ScheduleState, job: JobState, now: float, verdicts: dict[Pee
         "detections": p.detections,
         "seconds": max((share.seconds for share in p.shares.values()), default=0.0),
         "peers": [
-            {**_peer_view(state, peer, p, verdicts.get(peer), reused[peer]), "models": models.get(peer, [])}
+            {**_peer_view(state, job, peer, p, verdicts.get(peer), reused[peer]), "models": models.get(peer, [])}
             for peer in peers
         ],
         "missing": missing_view(state, missing),
@@ -151,12 +151,16 @@ def reference(state: ScheduleState, model: ModelDigest) -> str:
     return f"sha256:{model[:12]}"
 
 
-def _peer_view(state: ScheduleState, peer: PeerId, p: Progress, verdict: Verdict | None, reused: int) -> View:
+def _peer_view(
+    state: ScheduleState, job: JobState, peer: PeerId, p: Progress, verdict: Verdict | None, reused: int
+) -> View:
     """`reused`: frames that it had analysed before."""
     share = p.shares.get(peer, Share())
     said = verdict or Verdict("runs" if share.tasks else "unknown")
     view = verdict_view(state, peer, said)
     view.update(msgspec.to_builtins(share) if share.tasks else {"done": 0, "failed": 0, "seconds": 0.0})
+    if share.done + share.failed < share.tasks:
+        view["waits"] = state.excuse(job) if peer == state.me else job.deferral(peer)
     view["connected"] = peer == state.me or peer in state.connected
     seconds = view["seconds"]
     view["fps"] = round(max(0, view.get("analysed", 0) - reused) / seconds, 1) if seconds else 0.0
@@ -212,7 +216,7 @@ def peers_view(
                 "memory_mb": fact.memory_mb,
                 "providers": list(fact.providers),
                 "models": [
-                    {"name": m.name, "version": m.version, "digest": m.digest, "classes": m.classes}
+                    {"name": m.name, "version": m.version, "digest": m.digest, "classes": m.classes, "fps": m.fps}
                     for m in fact.models
                 ],
                 "sources": [

@@ -8,7 +8,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from meshinfer.detect.detector import Detector
+from meshinfer.detect.isolated import AnyDetector
 from meshinfer.detect.pool import Lease
 from meshinfer.detect.stages import MAX_CROPS
 from meshinfer.model.catalog import Kind
@@ -47,6 +47,8 @@ class WorkItem:
     job: str = ""
     """Tasks of several jobs take turns."""
     then: Then | None = None
+    isolate: bool = False
+    """The model runs in a process of its own."""
     alone: bool = False
     """Nothing else is decoded or computed meanwhile, and the first frame is told of at once: if the process dies, it is
     known of what."""
@@ -105,7 +107,7 @@ class Run:
     def __init__(self, item: WorkItem) -> None:
         self.item = item
         self.dropped = False
-        self.lease: Lease[Detector] | None = None
+        self.lease: Lease[AnyDetector] | None = None
         self.buffers: Buffers | None = None
         self.since = 0.0
         self._lock = threading.Lock()
@@ -128,7 +130,7 @@ class Run:
         self.analysed = 0
 
     @property
-    def detector(self) -> Detector:
+    def detector(self) -> AnyDetector:
         assert self.lease is not None  # taken before the first frame is decoded
         return self.lease.value
 

@@ -63,6 +63,8 @@ class JobState:
     late: bool
     """Others may have been at it before this peer heard of it."""
     cancelled: str | None = None
+    lacks_model: bool = False
+    """The model is not held here: what this peer has of the job waits for it."""
     mine: dict[TaskId, Mine] = field(default_factory=dict)
     units: dict[ContentId, tuple[UnitId, int]] = field(default_factory=dict)
     """Of the contents whose tasks are in `mine`: the unit, and its number of spans."""
@@ -137,6 +139,10 @@ class JobState:
         """Our tasks that are not over, as far as they were looked at."""
         return chain(self.running, self.waiting, self.ready)
 
+    @property
+    def has_open(self) -> bool:
+        return any(True for _ in self.open_here())
+
     def end(self, mine: Mine, own: Outcome | None) -> None:
         """It has ended here."""
         if own is not None:
@@ -165,8 +171,12 @@ class JobState:
 
     def defers(self, peer: PeerId) -> bool:
         """Whether it says that it starts nothing now."""
+        return self.deferral(peer) != ""
+
+    def deferral(self, peer: PeerId) -> str:
+        """Why it says that it starts nothing."""
         claim = self.claims.get(peer)
-        return claim is not None and claim.deferred != ""
+        return "" if claim is None else claim.deferred
 
     def claimed(self, task: TaskId, me: PeerId) -> list[tuple[int, PeerId]]:
         """Who else says that they are working on it: (epoch, peer)."""

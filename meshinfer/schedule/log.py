@@ -36,7 +36,6 @@ MAX_LISTED = 1000
 """Live records in each list, of one origin."""
 
 NOTHING = Extent()
-
 MAX_FLOORS = 10_000
 """Forgotten peers that are remembered as such."""
 
@@ -60,7 +59,7 @@ class RecordLog:
     """Every live record, by slot."""
 
     def __init__(self, own: StoreId) -> None:
-        self.own = own
+        self._own = own
         self._live: dict[Slot, Held] = {}
         self._logs: dict[JobId | None, dict[StoreId, _Log]] = {None: {}}
         self._newest: dict[PeerId, int] = {own.origin: own.incarnation}
@@ -75,6 +74,16 @@ class RecordLog:
         """What `vector` last said, of logs in which nothing has changed since."""
         self.version = 0
         """Another one whenever what `vector` says has changed."""
+
+    @property
+    def own(self) -> StoreId:
+        """Our own store."""
+        return self._own
+
+    @own.setter
+    def own(self, own: StoreId) -> None:
+        self._own = own
+        self._changed()
 
     def __len__(self) -> int:
         return len(self._live)
@@ -154,7 +163,7 @@ class RecordLog:
         out = self._vectors[job] = {}
         for store, log in self._logs.get(job, {}).items():
             if log.slots or store.incarnation == self._newest.get(store.origin):
-                out[log.id] = Extent(log.seen.highest) if store == self.own else log.seen.extent()
+                out[log.id] = Extent(log.seen.highest) if store == self._own else log.seen.extent()
         if job is None:
             out.update({LogId(o, inc): Extent(n) for o, floor in self._floors.items() for inc, n in floor.items()})
         return out
@@ -232,7 +241,7 @@ class RecordLog:
 
     def ends(self, origin: PeerId, vector: Mapping[LogId, Extent]) -> None:
         """`origin` itself, in a sync with it, has given all that it has in these logs of its own, up to there."""
-        if origin == self.own.origin:
+        if origin == self._own.origin:
             return
         for log_id, extent in vector.items():
             if log_id.origin != origin:
@@ -261,7 +270,7 @@ class RecordLog:
     def _see(self, log: _Log, seq: int) -> None:
         n = log.seen.n
         log.seen.add(seq)
-        if log.seen.n != n or log.id.origin == self.own.origin:
+        if log.seen.n != n or log.id.origin == self._own.origin:
             self._moved.add(log.id)
         self._changed(log.id.job)
 
@@ -302,7 +311,7 @@ class RecordLog:
         for log_id in self._moved:
             log = self._logs.get(log_id.job, {}).get(StoreId(log_id.origin, log_id.incarnation))
             if log is not None:
-                out[log_id] = log.seen.highest if log_id.origin == self.own.origin else log.seen.n
+                out[log_id] = log.seen.highest if log_id.origin == self._own.origin else log.seen.n
             else:
                 floor = self._floors.get(log_id.origin, {}) if log_id.job is None else {}
                 out[log_id] = floor.get(log_id.incarnation, 0)
@@ -345,7 +354,7 @@ class RecordLog:
 
     def forget(self, origin: PeerId) -> list[Slot]:
         """Let go of all that a peer said. Only what is newer than that brings it back."""
-        if origin == self.own.origin:
+        if origin == self._own.origin:
             return []
         floor = {s.incarnation: log.seen.highest for s, log in self._logs[None].items() if s.origin == origin}
         gone = [slot for slot in self._live if slot.origin == origin]

@@ -54,11 +54,16 @@ def owe_renewal(job: JobState, me: PeerId, now: float) -> None:
     if job.renew_at is None or job.renew_at > now:
         return
     job.renew_at = None
-    shared = {unit for peer, units in job.held.items() if peer != me for unit in units}
-    if shared and job.is_open(now) and any(unit_of(task) in shared for task in job.open_here()):
+    if job.is_open(now) and has_copies_elsewhere(job, me):
         due = max(now, job.claim_said + RENEW)
         job.claim_due = due if job.claim_due is None else min(job.claim_due, due)
         job.renew_at = now + RENEW
+
+
+def has_copies_elsewhere(job: JobState, me: PeerId) -> bool:
+    """Whether another holds some of what is not over here."""
+    shared = {unit for peer, units in job.held.items() if peer != me for unit in units}
+    return bool(shared) and any(unit_of(task) in shared for task in job.open_here())
 
 
 def said(job: JobState, me: PeerId, now: float, *, scanned: bool, deferred: str) -> Iterator[Fact]:

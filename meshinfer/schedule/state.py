@@ -12,37 +12,32 @@ leave it (over).
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable
 
 from meshinfer.model.catalog import SourceSummary
 from meshinfer.model.channel import Channel
 from meshinfer.model.facts import Cancel, Claim, Fact, Manifest, Outcomes, PeerFact
-from meshinfer.model.ids import ContentId, JobId, ModelDigest, PeerId, TaskId, unit_of
-from meshinfer.model.job import JobInfo, JobOrder, JobSpec, read_order
-from meshinfer.model.typed import no_such_class
+from meshinfer.model.ids import ContentId, JobId, PeerId, TaskId, unit_of
+from meshinfer.model.job import JobInfo, JobOrder, read_order
 from meshinfer.schedule import reports
 from meshinfer.schedule import stimuli as st
-from meshinfer.schedule.candidate import model_here
 from meshinfer.schedule.channels import Channels
-from meshinfer.schedule.choice import MEETING, PROMPT, View, wins
+from meshinfer.schedule.choice import CATCH_UP, MEETING, PROMPT, View, wins
 from meshinfer.schedule.early import Early, OfJob
 from meshinfer.schedule.holdings import Holdings
 from meshinfer.schedule.job import JobState
 from meshinfer.schedule.lease import STALL
 from meshinfer.schedule.matching import match
+from meshinfer.schedule.models import Models
 from meshinfer.schedule.presence import Presence
 from meshinfer.schedule.worklist import WINDOW, Worklist
-
-
-def unknown_classes(spec: JobSpec, classes: Sequence[str]) -> list[str]:
-    """Classes that a job asks for and a model does not know."""
-    return [name for name in spec.detect.classes if name not in classes]
 
 
 class ScheduleState:
     """One peer's view of the mesh's jobs."""
 
-    def __init__(self, me: PeerId, *, window: int = WINDOW) -> None:
+    def __init__(self, me: PeerId, *, window: int = WINDOW, fetches: bool = False) -> None:
+        """`fetches`: models that jobs name and that lie elsewhere."""
         self.me = me
         self.jobs: dict[JobId, JobState] = {}
         self.cancels: dict[JobId, Cancel] = {}
@@ -51,9 +46,7 @@ class ScheduleState:
         self.channels = Channels()
         self.presence = Presence()
         self.holdings = Holdings()
-        self.classes: dict[ModelDigest, tuple[str, ...]] = {}
-        self.series: frozenset[ModelDigest] = frozenset()
-        """The models that look at series; all others look at pictures."""
+        self.models = Models(me, self.jobs, self.channels, fetches=fetches)
         self.stalls = 0
         """How often this peer found that it had stood still."""
         self._weights: dict[PeerId, int] = {}
@@ -101,6 +94,7 @@ class ScheduleState:
                 self.peers.pop(peer, None)
                 self.sources.pop(peer, None)
                 self.channels.forget(peer)
+                self.models.heard(peer, None)
             case st.Connected(peer):
                 if self.presence.up(peer, now):
                     work.reconsider_all()
@@ -108,10 +102,10 @@ class ScheduleState:
                 self.presence.down(peer, now)
             case st.CatalogChanged():
                 self._catalog(stimulus, now)
-            case st.ModelsChanged(classes, series):
-                self.classes, self.series = dict(classes), series
-                for job in self._open(now):
-                    self._match(job, {**dict.fromkeys(self.holdings.copies), **dict.fromkeys(job.units)}, now)
+            case st.ModelsChanged():
+                self._models(stimulus, now)
+            case st.FetchMoved():
+                self._fetch_moved(stimulus, now)
             case st.TaskProgressed(task, analysed, detections):
                 work.progressed(task, analysed, detections, now)
             case st.TaskEnded(task, outcome):
@@ -132,9 +126,10 @@ class ScheduleState:
             work.reconsider_all()
         work.look_again(now)
         work.start(now, out)
+        self.models.settle(now, out)
         for job in [self.jobs[job_id] for job_id in work.active]:
             reports.owe_renewal(job, self.me, now)
-            said = reports.said(job, self.me, now, scanned=self.holdings.scanned, deferred=work.no_room)
+            said = reports.said(job, self.me, now, scanned=self.holdings.scanned, deferred=self.excuse(job))
             out.extend(st.State(fact) for fact in said)
             if not (job.ready or job.running or job.due()):
                 del work.active[job.id]
@@ -147,7 +142,7 @@ class ScheduleState:
 
     def _deadlines(self, now: float) -> list[float]:
         due = [at for job_id in self._worklist.active for at in self.jobs[job_id].due()]
-        return [*due, *self._worklist.deadlines(now), *self.presence.deadlines()]
+        return [*due, *self._worklist.deadlines(now), *self.presence.deadlines(), *self.models.deadlines(now)]
 
     def _mind_stall(self, now: float) -> None:
         """A peer that itself stood still distrusts itself before it accuses others: it may not have heard them."""
@@ -163,8 +158,8 @@ class ScheduleState:
     def _room(self, why_not: str, now: float) -> None:
         """Others are told at once what we do not start."""
         if bool(why_not) != bool(self._worklist.no_room):
-            for job in self._open(now):
-                if any(True for _ in job.open_here()):
+            for job in self.jobs.values():
+                if job.is_open(now) and job.has_open:
                     self._worklist.owe_claim(job, now)
         self._worklist.no_room = why_not
 
@@ -192,6 +187,8 @@ class ScheduleState:
 
     def _peer(self, peer: PeerId, fact: PeerFact, now: float) -> None:
         before = self.peers.get(peer)
+        if before is None or before.models != fact.models:
+            self.models.heard(peer, None if peer == self.me else fact)
         self.peers[peer], self._weights[peer] = fact, fact.cores
         if before is None and not fact.guest and peer != self.me:
             self.presence.introduced(peer, now)
@@ -269,6 +266,7 @@ class ScheduleState:
     def _forget_job(self, job_id: JobId, now: float, out: list[st.Effect]) -> None:
         self.cancels.pop(job_id, None)
         self._early.take(job_id)
+        self.models.lacking.pop(job_id, None)
         if (job := self.jobs.get(job_id)) is not None:
             self._worklist.forget(job, now, out)
             if job.work:
@@ -283,8 +281,12 @@ class ScheduleState:
             return
         late = now > born + PROMPT or self.presence.newest + MEETING > born
         job = self.jobs[order.id] = JobState(read_order(order, origin), born, now, late)
+        self.models.mind(job)
         if job.work:
-            self._alike.setdefault(job.work, []).append(job)
+            alike = self._alike.setdefault(job.work, [])
+            # Who is at its tasks for another job is not known here yet either.
+            job.late = late or any(other.late and now < other.heard + CATCH_UP for other in alike)
+            alike.append(job)
         if order.id in self.cancels:
             self._cancel(job, now, out)
         for peer, fact, at in self._early.take(order.id):
@@ -301,51 +303,73 @@ class ScheduleState:
 
     def declines(self, info: JobInfo) -> str | None:
         """Why this peer takes no part in the job at all, whatever it holds."""
-        spec = info.spec
-        if spec is None:
-            return info.unclear
-        model = self.model_here(info)
-        classes = self.classes.get(model)
-        if classes is None:
-            return f"the model {spec.model} ({model[:12]}) is not held here: meshinfer models add FILE"
-        if unknown := unknown_classes(spec, classes):
-            return no_such_class(f"the model {spec.model}", unknown[0], classes)[:500]
-        return None
+        return self.models.declines(info)
 
-    def takes_series(self, info: JobInfo) -> bool | None:
-        """Whether the job's model looks at series; False: at pictures; None: it is not held here."""
-        model = self.model_here(info)
-        return model in self.series if model in self.classes else None
+    def lacks(self, info: JobInfo) -> str:
+        """Why the model is not here yet; empty where it is."""
+        return self.models.why(self.models.runs(info), self.called)
 
-    def model_here(self, info: JobInfo) -> ModelDigest:
-        """What this peer runs a job with."""
-        return model_here(info, self.me, self.classes)
+    def excuse(self, job: JobState) -> str:
+        """Why none of the job's tasks is started here; empty where they are."""
+        return self.no_room or self.lacks(job.info)
 
     def takes_part(self, job_id: JobId) -> bool:
         """Whether what is said about the job concerns this peer: it holds some of it, or has published it."""
         job = self.jobs.get(job_id)
         return job is not None and (bool(job.mine) or self.me in job.held or job.info.publisher == self.me)
 
-    def _open(self, now: float) -> list[JobState]:
-        return [job for job in self.jobs.values() if job.is_open(now)]
-
     def _catalog(self, change: st.CatalogChanged, now: float) -> None:
         first_look_over = change.complete and not self.holdings.scanned
         touched = self.holdings.apply(change)
-        for job in self._open(now):
+        for job in self.jobs.values():
             self._match(job, touched, now)
-            if first_look_over:  # what an earlier run's manifest names may be gone
+            if first_look_over and job.is_open(now):  # what an earlier run's manifest names may be gone
                 self._owe_manifest(job, now)
 
     def _match(self, job: JobState, contents: Iterable[ContentId], now: float) -> None:
         if job.info.spec is None or not job.is_open(now):
             return
         had_part, able = bool(job.mine), self.declines(job.info) is None
-        if match(job, contents, self.holdings, self.me, able=able, series=self.takes_series(job.info)):
+        if match(job, contents, self.holdings, self.me, able=able, series=self.models.takes_series(job.info)):
             if not had_part and now > job.heard:  # of no concern so far: what others did comes only now
                 job.heard, job.late = now, True
+            if job.lacks_model and job.mine:  # before the manifest: nobody is to leave anything to us
+                self._worklist.owe_claim(job, now)
             self._owe_manifest(job, now)
             self._owe_renewal(job, now)
+
+    def _rematch(self, job: JobState, now: float) -> None:
+        self._match(job, {**dict.fromkeys(self.holdings.copies), **dict.fromkeys(job.units)}, now)
+
+    # ---- models ------------------------------------------------------------------------------------------------------
+
+    def _models(self, change: st.ModelsChanged, now: float) -> None:
+        self.models.changed(change)
+        for job in self.jobs.values():
+            turned = self.models.mind(job)
+            if job.is_open(now):
+                self._rematch(job, now)
+                if turned and job.has_open:
+                    self._turned(job, now)
+
+    def _turned(self, job: JobState, now: float) -> None:
+        """Its model has come or gone, which others hear at once. Until now they took all that lies here too, and some
+        may be at it: like one that joins late we wait for their claims.
+        """
+        self._worklist.owe_claim(job, now)
+        job.claim_due = now
+        if not job.lacks_model:
+            job.heard, job.late = now, job.late or reports.has_copies_elsewhere(job, self.me)
+
+    def _fetch_moved(self, news: st.FetchMoved, now: float) -> None:
+        """Others hear of it now and then. What is refused we have no part in."""
+        turned, told = self.models.moved(news)
+        for job in self.models.lacking.values():
+            if self.models.runs(job.info) == news.model and job.is_open(now):
+                if turned:
+                    self._rematch(job, now)
+                if told and job.has_open:
+                    self._worklist.owe_claim(job, now)
 
     def _owe_manifest(self, job: JobState, now: float) -> None:
         reports.owe_manifest(job, now)

@@ -66,8 +66,26 @@ class ModelsChanged(Struct, frozen=True):
     """The models held here, and the classes of each."""
 
     classes: Mapping[ModelDigest, tuple[str, ...]]
+    """Of those that may run."""
+    refused: Mapping[ModelDigest, str] = {}
+    """Those that may not, and why."""
     series: frozenset[ModelDigest] = frozenset()
     """Those that look at series. All others look at pictures."""
+
+
+class FetchMoved(Struct, frozen=True):
+    """How far a model that was asked for by `Fetch` has come. It has arrived when `ModelsChanged` names it."""
+
+    model: ModelDigest
+    got: int = 0
+    size: int = 0
+    """In bytes; 0: not known yet."""
+    sources: tuple[PeerId, ...] = ()
+    """Who sends it now."""
+    trouble: str = ""
+    """What is in the way, where nothing comes."""
+    refused: bool = False
+    """Everybody who has it was asked, and what they offer may not run here: `trouble` says why."""
 
 
 class TaskProgressed(Struct, frozen=True):
@@ -131,6 +149,7 @@ Stimulus = (
     | Disconnected
     | CatalogChanged
     | ModelsChanged
+    | FetchMoved
     | TaskProgressed
     | TaskEnded
     | TaskReturned
@@ -190,4 +209,18 @@ class Grant(Struct, frozen=True):
     tasks: tuple[TaskId, ...]
 
 
-Effect = State | Start | Stop | Yield | AskWork | Grant
+class Fetch(Struct, frozen=True):
+    """Bring this model here from whoever holds it, however long that takes, until `Forgo`; `FetchMoved` tells how
+    far it is, now and then.
+    """
+
+    model: ModelDigest
+
+
+class Forgo(Struct, frozen=True):
+    """Nobody waits for this model any more, or it is here."""
+
+    model: ModelDigest
+
+
+Effect = State | Start | Stop | Yield | AskWork | Grant | Fetch | Forgo

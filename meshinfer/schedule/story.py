@@ -120,7 +120,7 @@ def _how_it_came(state: ScheduleState, job: JobState, task: TaskId, peer: PeerId
 def _pending(state: ScheduleState, job: JobState, task: TaskId, now: float, before: str) -> TaskStory:
     left = [peer for peer in job.holders(task) if peer not in job.ended(task)]
     here = [peer for peer in left if state.live(peer, job, now)]
-    able = [peer for peer in here if not job.defers(peer) and not (peer == state.me and state.no_room)]
+    able = [peer for peer in here if not job.defers(peer) and not (peer == state.me and state.excuse(job))]
     weights = {peer: fact.cores for peer, fact in state.peers.items()}
     if able:
         first, *rest = ranked(unit_of(task), able, weights)
@@ -138,7 +138,7 @@ def _pending(state: ScheduleState, job: JobState, task: TaskId, now: float, befo
 
 
 def _excuse(state: ScheduleState, job: JobState, peer: PeerId) -> str:
-    return state.no_room if peer == state.me else job.claims[peer].deferred
+    return state.excuse(job) if peer == state.me else job.deferral(peer)
 
 
 def _failures(state: ScheduleState, job: JobState, task: TaskId) -> str:

@@ -7,7 +7,8 @@ from meshinfer.model.job import JobInfo
 from meshinfer.model.spans import cut, frames_expected
 from meshinfer.model.verdict import TaskError, Verdict
 from meshinfer.schedule.job import JobState
-from meshinfer.schedule.state import ScheduleState, unknown_classes
+from meshinfer.schedule.models import unknown_classes
+from meshinfer.schedule.state import ScheduleState
 
 MAX_ERRORS = 32
 MAX_REASON = 500
@@ -19,7 +20,7 @@ def on_job(state: ScheduleState, job: JobState, now: float) -> Verdict:
     spec = job.info.spec
     if spec is None:
         return Verdict("declines", job.info.unclear, cause="spec")
-    skipped = state.holdings.skipped(spec, state.takes_series(job.info))
+    skipped = state.holdings.skipped(spec, state.models.takes_series(job.info))
     if not job.mine:
         return Verdict("declines", _why_none(state, job.info), cause=_cause(state, job.info), skipped=skipped)
     elsewhere = {task for task in job.mine if state.me not in job.outcomes.get(task, {}) and job.canonical(task)}
@@ -52,13 +53,13 @@ def on_spec(state: ScheduleState, info: JobInfo) -> Verdict:
     spec = info.spec
     if spec is None:
         return Verdict("declines", info.unclear, cause="spec")
-    series = state.takes_series(info)
+    series = state.models.takes_series(info)
     picked, skipped = state.holdings.picked(spec, series), state.holdings.skipped(spec, series)
     if not picked or state.declines(info) is not None:
         return Verdict("declines", _why_none(state, info), cause=_cause(state, info), skipped=skipped)
     return Verdict(
         "runs",
-        f"not now: {state.no_room}" if state.no_room else "",
+        f"not now: {state.no_room}" if state.no_room else state.lacks(info)[:MAX_REASON],
         tasks=sum(cut(spec, entry).spans for entry in picked),
         frames=sum(frames_expected(spec, entry) for entry in picked),
         skipped=skipped,
@@ -67,9 +68,9 @@ def on_spec(state: ScheduleState, info: JobInfo) -> Verdict:
 
 def _cause(state: ScheduleState, info: JobInfo) -> str:
     """What about the job itself keeps this peer from it, whatever it holds."""
-    classes = state.classes.get(state.model_here(info))
+    classes = state.models.here.get(state.models.runs(info))
     if classes is None:
-        return "model"
+        return "model" if state.declines(info) is not None else ""
     return "classes" if info.spec is not None and unknown_classes(info.spec, classes) else ""
 
 
@@ -80,7 +81,7 @@ def _why_none(state: ScheduleState, info: JobInfo) -> str:
         return state.declines(info) or ""
     if not state.holdings.entries:
         return "holds no footage" if state.holdings.scanned else "still looking through its sources"
-    if not state.holdings.picked(info.spec, state.takes_series(info)):
+    if not state.holdings.picked(info.spec, state.models.takes_series(info)):
         return "nothing it holds matches" if state.holdings.scanned else "nothing it has found so far matches"
     return state.declines(info) or "what matches was found after the job expired"
 
@@ -91,8 +92,10 @@ def _about(state: ScheduleState, job: JobState, left_to: list[PeerId], elsewhere
         parts.append(f"cancelled: {job.cancelled}")
     elif not job.is_open(now):
         parts.append("expired")
-    if state.no_room:
+    elif state.no_room:
         parts.append(f"starts no tasks now: {state.no_room}")
+    elif job.lacks_model and job.has_open:
+        parts.append(state.lacks(job.info))
     left = sorted(set(left_to))
     parts += [f"leaves {left_to.count(peer)} to {state.called(peer)}, which holds copies" for peer in left]
     if elsewhere:

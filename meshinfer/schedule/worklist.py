@@ -49,7 +49,9 @@ class Worklist:
 
     @property
     def _is_idle(self) -> bool:
-        return not self.running and not self.no_room and not any(self._jobs[job_id].ready for job_id in self.active)
+        if self.running or self.no_room:
+            return False
+        return not any(job.ready and not job.lacks_model for job in map(self._jobs.__getitem__, self.active))
 
     def touch(self, job: JobState) -> None:
         self.active[job.id] = None
@@ -103,8 +105,9 @@ class Worklist:
                 job.ready.popleft()
                 continue
             choice = choose(job, mine, now, self._view)
-            if choice.start and (self.no_room or self._load + WEIGHT[mine.entry.kind] > self._window):
-                jobs.remove(job)  # its turn comes when there is room
+            full = self.no_room or self._load + WEIGHT[mine.entry.kind] > self._window
+            if choice.start and (full or job.lacks_model):
+                jobs.remove(job)  # its turn comes when there is room, or the model
                 continue
             job.ready.popleft()
             if choice.start and mine.task in self.running:  # for a job that does the same: its result will do
@@ -114,7 +117,8 @@ class Worklist:
             else:
                 self._leave(job, mine, choice, now)
         if self._is_idle and self._watched:
-            asked = self._stealing.ask((job for job in self._jobs.values() if job.waiting and job.is_open(now)), now)
+            able = (job for job in self._jobs.values() if job.waiting and job.is_open(now) and not job.lacks_model)
+            asked = self._stealing.ask(able, now)
             if asked is not None:
                 out.append(asked)
 
@@ -160,7 +164,8 @@ class Worklist:
             reports.owe_outcome(job, replace(outcome, epoch=mine.epoch), now)
 
     def end(self, job: JobState, mine: Mine, outcome: Outcome | None) -> None:
-        self._stopped(mine)
+        if self.running.get(mine.task) == job.id:  # else it runs on for a job that does the same
+            self._stopped(mine)
         job.end(mine, outcome)
 
     def let_go(self, task: TaskId, now: float) -> None:

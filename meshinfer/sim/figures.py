@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from meshinfer.model.ids import digest_of
 from meshinfer.sim.peer import PIECES
 
 if TYPE_CHECKING:
@@ -110,34 +109,6 @@ def figures_of(world: World, converged: float, rested: float) -> Figures:
 
 def _less(a: tuple[int, int], b: tuple[int, int]) -> tuple[int, int]:
     return a[0] - b[0], a[1] - b[1]
-
-
-def summary(scenario: str, runs: Sequence[Figures]) -> Summary:
-    peers = sum(run.peers for run in runs)
-    pieces = sum(run.pieces for run in runs)
-    takeovers = [seconds for run in runs for seconds in run.takeovers]
-    converged, rested = [run.converged for run in runs], [run.rested for run in runs]
-    return Summary(
-        scenario,
-        len(runs),
-        digest_of(run.digest for run in runs)[:16],
-        round(peers / len(runs), 1),
-        round(sum(run.crashes for run in runs) / len(runs), 2),
-        quantile(converged, 0.5),
-        quantile(converged, 0.99),
-        quantile(rested, 0.5),
-        quantile(rested, 0.99),
-        round(sum(run.gossip[0] + run.streams[0] for run in runs) / peers, 1),
-        round(sum(run.gossip[1] + run.streams[1] for run in runs) / peers),
-        round(sum(run.records for run in runs) / len(runs), 1),
-        sum(run.tasks for run in runs),
-        sum(run.runs for run in runs),
-        round(sum(run.wasted for run in runs) / max(1, pieces), 4),
-        quantile(takeovers, 0.5),
-        quantile(takeovers, 0.99),
-        sum(run.attacks for run in runs),
-        sum(run.rejected for run in runs),
-    )
 
 
 def quantile(values: Sequence[float], q: float) -> float:

@@ -2,7 +2,8 @@
 
 The model says of each figure by which law it grows, and why; its constants are fitted to the smaller meshes, the
 largest confirms them, and then it tells of one ten times as large. How long gossip takes is played on the overlay of
-that size, one message at a time, without peers (first-passage percolation).
+that size, one message at a time, without peers (first-passage percolation). How many have a part in the jobs is drawn
+(`sim/crowd.py`), as it grows by no simple law: the larger the mesh, the fewer of its peers.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Literal
 from msgspec import Struct
 
 from meshinfer.sim.chance import Rng
+from meshinfer.sim.crowd import Crowd, crowd
 from meshinfer.sim.figures import Figures, quantile
 from meshinfer.sim.overlay import random_links
 from meshinfer.sim.push import EVERY
@@ -48,26 +50,37 @@ class Growth(Struct, frozen=True):
     """Share of the work that was done over again."""
     takeover_p50: float
     takeover_p99: float
+    told: float = 0.0
+    """Of the bytes, those of gossip."""
+    lasted: float = 1.0
+    """Virtual seconds of a run."""
     seconds: float = 0.0
     """Of real time, a run."""
 
 
-Law = Literal["flat", "linear", "logarithm"]
+Law = Literal["flat", "logarithm"]
 
 LAWS: dict[str, Law] = {
     "gossip": "flat",  # each record goes once along each link of a peer, and a task has so many records
-    "streams": "flat",  # a sync every few seconds
-    "bytes": "linear",  # a sync tells a number for each peer
-    "records": "linear",  # a peer and its sources are a record each, at everybody
     "converge_p50": "logarithm",  # syncs double the number of those that know
     "converge_p99": "logarithm",
     "takeover_p50": "flat",  # a matter among the holders
     "takeover_p99": "flat",
 }
-"""Of the figures that are fitted. `spread` is played, `wasted` is a matter among holders and not predicted."""
+"""Of the figures that follow a curve. `wasted` is a matter among holders and not predicted."""
 
+PREDICTED = frozenset({"spread_p50", "spread_p99", "streams", "bytes", "records", *LAWS})
 
-PREDICTED = frozenset({"spread_p50", "spread_p99", *LAWS})
+AT_REST = 1.0
+"""Frames a second that a peer sends when nothing happens: it asks, and is asked, every five seconds, and a sync is
+five frames of the two."""
+
+A_PAIR = 0.1
+"""Frames between two that are connected and keep one job (a manifest, some claims and outcomes), of those by which a
+peer begins to keep it (ten syncs: it catches up with eight peers, and passes on what is news)."""
+
+EVERYWHERE = 2
+"""Records of each peer that all keep: itself, and its source."""
 
 
 def measured(peers: int, runs: Sequence[Figures], seconds: float) -> Growth:
@@ -76,6 +89,7 @@ def measured(peers: int, runs: Sequence[Figures], seconds: float) -> Growth:
     takeovers = [t for run in runs for t in run.takeovers]
     converged = [run.converged for run in runs]
     peer_seconds = sum(run.peers * run.seconds for run in runs)
+    gossiped = sum(run.gossip[1] for run in runs)
     return Growth(
         peers,
         len(runs),
@@ -85,11 +99,13 @@ def measured(peers: int, runs: Sequence[Figures], seconds: float) -> Growth:
         quantile(converged, 0.99),
         round(sum(run.gossip[0] for run in runs) / sum(run.peers * run.tasks for run in runs), 3),
         round(sum(run.streams[0] for run in runs) / peer_seconds, 3),
-        round(sum(run.gossip[1] + run.streams[1] for run in runs) / peer_seconds, 1),
+        round((gossiped + sum(run.streams[1] for run in runs)) / peer_seconds, 1),
         _mean([float(run.records) for run in runs]),
         round(sum(run.wasted for run in runs) / max(1, sum(run.pieces for run in runs)), 4),
         quantile(takeovers, 0.5),
         quantile(takeovers, 0.99),
+        round(gossiped / peer_seconds, 1),
+        _mean([run.seconds for run in runs]),
         round(seconds / len(runs), 2),
     )
 
@@ -108,8 +124,39 @@ def predicted(peers: int, fitted: Sequence[Growth], scenario: Scenario, rng: Rng
         spread_p50=round(p50, 3),
         spread_p99=round(p99, 3),
         wasted=fitted[-1].wasted,
+        records=max(0.0, round(fitted[-1].records + EVERYWHERE * (peers - fitted[-1].peers))),
+        lasted=fitted[-1].lasted,
+        **_traffic(crowd(rng, peers, scenario), [(row, crowd(rng, row.peers, scenario)) for row in fitted[-2:]]),
         **values,
     )
+
+
+def _traffic(there: Crowd, fitted: Sequence[tuple[Growth, Crowd]]) -> dict[str, float]:
+    """What a peer of such a mesh sends. Beyond what it does at rest that is its share in the work of all jobs, which
+    falls to those that keep them, each with so many syncs and direct copies. A vector tells a number for each peer, and
+    for each that speaks in a job that it names.
+    """
+    lasted = fitted[-1][0].lasted
+    a_part = _mean([(row.streams - AT_REST) * row.peers * row.lasted / _parts(c) for row, c in fitted])
+    a_log = _mean([(row.bytes - row.told) / (row.streams * _logs(c)) for row, c in fitted if row.streams])
+    told = fitted[-1][0].told
+    streams = AT_REST + max(0.0, a_part) * _parts(there) / (there.peers * lasted)
+    return {
+        "streams": round(streams, 3),
+        "told": told,
+        "bytes": round(told + a_log * streams * _logs(there), 1),
+    }
+
+
+def _parts(crowd: Crowd) -> float:
+    """What all peers together do for the jobs, in parts: to begin to keep one is a part."""
+    return max(1.0, crowd.keeping + A_PAIR * crowd.pairs)
+
+
+def _logs(crowd: Crowd) -> float:
+    """That a vector names: of each peer, and of the jobs that one keeps who keeps any."""
+    named = max(1.0, crowd.keeping / crowd.peers)
+    return crowd.peers + named * crowd.speaking
 
 
 def off(model: Growth, simulated: Growth) -> dict[str, float]:
@@ -168,7 +215,7 @@ def _follow(law: Law, fitted: Sequence[Growth], name: str, peers: int) -> float:
 
 
 def _x(law: Law, peers: int) -> float:
-    return {"flat": 0.0, "linear": float(peers), "logarithm": math.log(peers)}[law]
+    return {"flat": 0.0, "logarithm": math.log(peers)}[law]
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Protocol
 
-from meshinfer.model.ids import PeerId
+from meshinfer.model.ids import ModelDigest, PeerId
 from meshinfer.sim.agenda import Agenda, Process
 from meshinfer.sim.chance import Rng
 from meshinfer.sim.scenario import Link
@@ -25,6 +25,7 @@ class Endpoint(Protocol):
 
     index: int
     process: Process
+    models: dict[ModelDigest, tuple[str, ...]]
 
     @property
     def id(self) -> PeerId: ...

@@ -23,6 +23,7 @@ from meshinfer.sim.agenda import Agenda, Process
 from meshinfer.sim.books import Books, Unsealer
 from meshinfer.sim.chance import Rng
 from meshinfer.sim.chronicle import Chronicle
+from meshinfer.sim.fetch import Fetching
 from meshinfer.sim.gossip import Gossip
 from meshinfer.sim.handover import Handover
 from meshinfer.sim.identity import Keys, keys
@@ -129,7 +130,8 @@ class Peer:
         self.process.alive, self.process.stopped_until = True, 0.0
         self.since = agenda.now
         self.around.chronicle.note(self.process.name, f"starts, store {self.store.incarnation}")
-        self.state = ScheduleState(self.id, window=WEIGHT["video"] * rng.choice(self.around.scenario.window))
+        window = WEIGHT["video"] * rng.choice(self.around.scenario.window)
+        self.state = ScheduleState(self.id, window=window, fetches=True)
         self.books = Books(self, self.keys, self.store, self.around.unsealer)
         self.books.rejected, self.books.lies = self.rejected, self.lies  # of all lives
         self.neighbours: set[int] = set()
@@ -137,6 +139,7 @@ class Peer:
         self.syncs = Syncs(self, self.books, self.index, rng)
         self.push = Push(self, self.books, self.syncs, rng)
         self.handover = Handover(self, self.index)
+        self.fetching = Fetching(self, self.around.network.ends, rng)
         self.working: dict[TaskId, int] = {}
         """Runs of this life, by task: a number that tells one from the next."""
         self._runs = 0
@@ -285,6 +288,8 @@ class Peer:
                         self.note("lets go", task)
                 case st.AskWork() | st.Grant():
                     self.handover.perform(effect)
+                case st.Fetch() | st.Forgo():
+                    self.fetching.perform(effect)
         self.around.watch.handled(self, stimulus)
         deadline = self.state.next_deadline()
         if deadline is not None and deadline != self._wake:
@@ -382,7 +387,7 @@ class Peer:
     def set_models(self, models: dict[ModelDigest, tuple[str, ...]]) -> None:
         self.models = models
         if self.process.alive:
-            self.later(0.0, "models", lambda: self.feed(st.ModelsChanged(models)))
+            self.later(0.0, "models", lambda: self.feed(st.ModelsChanged(self.models)))
 
 
 def _file_gone(task: TaskId, row: Row, seconds: float) -> Outcome:

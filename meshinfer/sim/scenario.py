@@ -104,6 +104,8 @@ class Scenario(Struct, frozen=True, forbid_unknown_fields=True):
     cancels: Share = 0.2
     failing: Share = 0.03
     """Of copies: those that their holder fails to analyse."""
+    lacking: Share = 0.1
+    """Of peers: those that lack the jobs' model at first, and fetch it from others. One has it."""
     start: Spans = (0.0, 0.5)
     """When peers start."""
     late: Share = 0.2

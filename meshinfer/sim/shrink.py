@@ -32,7 +32,7 @@ FAULTS = (
     *("full_disks", "skew", "jumps", "moves", "models"),
 )
 LINK = "loss", "duplicate", "reorder"
-SHARES = "every", "cancels", "failing", "late", "slow"
+SHARES = "every", "cancels", "failing", "late", "slow", "lacking"
 """What a scenario may do without, from the largest part to the smallest."""
 
 

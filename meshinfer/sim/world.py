@@ -66,6 +66,8 @@ class World:
             self.network.add(peer)
             peer.failing = frozenset(e.content for e in peer.entries if rng.random() < scenario.failing)
             peer.slowness = SLOWNESS if rng.random() < scenario.slow else 1.0
+            if scenario.lacking and peer.index and rng.random() < scenario.lacking:
+                peer.models = {}
         contents = [{entry.content for entry in peer.entries} for peer in self.peers]
         for a, b in sorted({*self._links, *overlay.sharing(contents)}):
             self.network.link(a, b)

@@ -10,12 +10,14 @@ from typing import Annotated
 
 from msgspec import Meta, Struct, field
 
+from meshinfer.model.bundle import MAX_CHUNKS
 from meshinfer.model.catalog import Entry, EntryName, Unreadable
 from meshinfer.model.detection import MAX_DETECTIONS, Detection
 from meshinfer.model.facts import RawTask
 from meshinfer.model.ids import Content, Count, Digest, Job, Name, Peer, Real, Seconds, Task, Text
 from meshinfer.model.job import MAX_SPEC, Detect
 from meshinfer.model.verdict import Verdict
+from meshinfer.wire.bundles import MAX_BUNDLE
 from meshinfer.wire.codec import Decoder
 from meshinfer.wire.eventpack import EventPack
 from meshinfer.wire.records import MAX_RECORD
@@ -258,6 +260,37 @@ class Health(Struct, frozen=True):
     lacking: Annotated[tuple[Lacking, ...], Meta(max_length=MAX_LACKING)] = ()
 
 
+class WantModel(Struct, frozen=True):
+    """Ask a peer for a model that it holds."""
+
+    model: Digest
+
+
+class ModelSeal(Struct, frozen=True, omit_defaults=True, tag="seal"):
+    """It is held here, as this signer vouches for it."""
+
+    sealed: Annotated[bytes, Meta(max_length=MAX_BUNDLE)]
+    more: bool = False
+    """Another signer's follows. After the last the asker asks for chunks."""
+
+
+class NoModel(Struct, frozen=True, tag="none"):
+    """It is not to be had here, or not now."""
+
+    why: Text
+
+
+ModelAnswer = ModelSeal | NoModel
+
+
+class WantChunk(Struct, frozen=True):
+    """Ask for one chunk. The answer is a frame of nothing but its bytes, in the order of the questions; an empty one
+    where it cannot be read any more.
+    """
+
+    index: Annotated[int, Meta(ge=0, lt=MAX_CHUNKS)]
+
+
 class Part(Struct, frozen=True):
     """Ask a neighbour whether it can do without the link to the asker, who has more than it needs."""
 
@@ -314,6 +347,9 @@ read_want_work = Decoder(WantWork, 1024)
 read_give_work = Decoder(GiveWork, 8 * 1024)
 read_checkup = Decoder(Checkup, MAX_PAGE)
 read_health = Decoder(Health, 64 * 1024)
+read_want_model = Decoder(WantModel, 1024)
+read_model_answer: Decoder[ModelAnswer] = Decoder(ModelAnswer, MAX_PAGE)  # type: ignore[arg-type]  # as above
+read_want_chunk = Decoder(WantChunk, 64)
 read_part = Decoder(Part, 1024)
 read_parted = Decoder(Parted, 1024)
 read_infer_on = Decoder(InferOn, MAX_SPEC)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from functools import lru_cache
 from itertools import pairwise
 from typing import NamedTuple, TypeVar
 
@@ -110,5 +111,9 @@ def read_vector(vector: Iterable[Upto], job: JobId | None = None) -> dict[LogId,
         n, runs = entry.n, entry.runs
         if runs and (len(runs) % 2 or any(b < a + (i % 2) * 2 for i, (a, b) in enumerate(pairwise((n, *runs)), -1))):
             raise ProtocolError("a vector with runs that are none")
-        out[LogId(entry.origin, entry.incarnation, job)] = Extent(n, runs)
+        out[_log_id(entry.origin, entry.incarnation, job)] = Extent(n, runs)
     return out
+
+
+_log_id = lru_cache(maxsize=16_384)(LogId)
+"""The same logs are named in every vector: one value each, which is found by its identity."""

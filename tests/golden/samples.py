@@ -6,12 +6,14 @@
 from __future__ import annotations
 
 import json
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from meshinfer.mesh.identity import Identity
+from meshinfer.model.bundle import CHUNK, Bundle
 from meshinfer.model.catalog import Entry, SourceSummary, Unreadable
 from meshinfer.model.channel import Channel, Trial, Version
 from meshinfer.model.detection import Cursor, Detection, Event
@@ -35,6 +37,7 @@ from meshinfer.model.selector import Selector
 from meshinfer.model.verdict import Verdict
 from meshinfer.schedule.sketch import sketch
 from meshinfer.wire import messages as m
+from meshinfer.wire.bundles import seal_bundle
 from meshinfer.wire.codec import encode
 from meshinfer.wire.eventpack import pack
 from meshinfer.wire.records import seal
@@ -72,7 +75,7 @@ def records() -> dict[str, Record]:
             4,
             8192,
             ("CPUExecutionProvider",),
-            (ModelRef("yolox_nano", MODEL, "1", 80),),
+            (ModelRef("yolox_nano", MODEL, "1", 80, 64),),
         ),
         "source": SourceSummary(
             "cam", ("video",), {"site": "hamburg"}, 1, 0, 1024, 12.5, 1.5e9, 1.6e9, "d" * 32, sketch([CONTENT])
@@ -109,6 +112,13 @@ def records() -> dict[str, Record]:
 def event(n: int, seen: tuple[Detection, ...]) -> Event:
     cursor, t = Cursor(IDENTITY.peer_id, INCARNATION, n), n / 2
     return Event(cursor, ORDER.id, TASK, "cam", "a.mp4", CONTENT, 15 * n, t, 640, 480, seen, 1.6e9 + t)
+
+
+def sealed_model() -> bytes:
+    """Of a file of a chunk and a byte, with a sidecar."""
+    chunks = tuple(sha256(b"0" * n).digest() for n in (CHUNK, 1))
+    bundle = Bundle("yolox_nano", "1", MODEL, CHUNK + 1, b'layout = "yolox"', chunks)
+    return seal_bundle(bundle, IDENTITY.peer_id, IDENTITY.sign).sealed
 
 
 def messages() -> dict[str, tuple[str, Any]]:
@@ -164,6 +174,10 @@ def messages() -> dict[str, tuple[str, Any]]:
                 (m.Lacking(me, INCARNATION, 7, 2),),
             ),
         ),
+        "want_model": ("read_want_model", m.WantModel(MODEL)),
+        "seal": ("read_model_answer", m.ModelSeal(sealed_model(), more=True)),
+        "none": ("read_model_answer", m.NoModel("it does not hold the model")),
+        "want_chunk": ("read_want_chunk", m.WantChunk(1)),
         "part": ("read_part", m.Part(12)),
         "parted": ("read_parted", m.Parted(agreed=True)),
         "infer_on": ("read_infer_on", m.InferOn("yolox_nano", 4096, Detect(("person",), 0.5))),

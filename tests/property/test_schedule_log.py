@@ -153,6 +153,35 @@ def test_a_restart_forgets_nothing(history: list[Record], rng: random.Random) ->
     check_vector(again, history, live(history))
 
 
+@given(histories(), st.randoms(use_true_random=False))
+def test_a_vector_that_was_told_before_is_told_anew_when_it_has_changed(
+    history: list[Record], luck: random.Random
+) -> None:
+    """Vectors are kept until something changes, whatever that is."""
+    log = RecordLog(StoreId(BOB, 2))
+    for said in luck.sample(history, len(history)):
+        version, known = log.version, {job: dict(log.vector(job)) for job in (None, *log.jobs)}
+        match luck.randrange(8):
+            case 0:
+                log.drop(Slot(said.origin, said.kind, said.key))
+            case 1:
+                log.ends(said.origin, {LogId(said.origin, said.incarnation, j): Extent(9) for j in (None, *log.jobs)})
+            case 2:
+                luck.choice((log.forget, log.welcome))(said.origin)
+            case 3:
+                log.tidy()
+            case 4 if log.jobs:
+                log.drop_job(luck.choice(log.jobs))
+            case 5:
+                log.own = StoreId(BOB, log.own.incarnation + luck.randrange(2))
+            case _:
+                log.offer(said, 0.0)
+        told = {job: dict(log.vector(job)) for job in (None, *log.jobs)}
+        log._vectors.clear()
+        assert told == {job: dict(log.vector(job)) for job in (None, *log.jobs)}
+        assert log.version != version or told == known
+
+
 def test_a_record_ahead_of_its_prefix_is_used_and_does_not_move_the_vector() -> None:
     log = RecordLog(ME)
     assert log.offer(record(seq=3), 0.0) == (Fate.NEW, ())

@@ -154,7 +154,7 @@ class Peer:
         self.mesh = mesh
         log = EventLog(self.db, self.id)
         self.tasks = TaskTable(self.db, self.id)
-        self.driver = Driver(ScheduleState(self.id), self._perform)
+        self.driver = Driver(ScheduleState(self.id, fetches=self.fetches), self._perform)
         self.records = Records(mesh, MESH, self.identity, self.db, self.driver)
         self.hub = EventHub(mesh, self.records.own, log.head())
         self.archive = EventArchive(mesh, log, self.db.incarnation)
@@ -176,7 +176,8 @@ class Peer:
                 for peer in sorted(self.mesh.peers):
                     self.driver.feed(Connected(peer))
                 self.nursery.start_soon(self._watch, changes)
-                for service in (self.driver, self.records, self.hub, self.sync, self.neighbours, self.rollout):
+                services = (self.driver, self.records, self.hub, self.sync, self.neighbours, self.rollout, *self.more)
+                for service in services:
                     self.nursery.start_soon(service.serve)
                 self.nursery.start_soon(gossip.listen, self.mesh, self.records, self.hub, self.rejected)
                 self.neighbours.state_again()
@@ -185,6 +186,9 @@ class Peer:
             await self.records.flush()
 
     killed = False
+    fetches = False
+    more: tuple[Any, ...] = ()
+    """Other parts of a node that `_wire` has made: they are served too."""
 
     async def _watch(self, changes: Any) -> None:
         async for change in changes:
@@ -252,7 +256,7 @@ class World:
     def __init__(self, network: MemoryNetwork, folder: Path, nursery: trio.Nursery) -> None:
         self.network, self.folder, self._nursery = network, folder, nursery
         self._options: dict[str, dict[str, Any]] = {}
-        self.kind = Peer
+        self.kind: type[Peer] = Peer
 
     async def start(self, name: str, *knows: str, skew: float = 0.0, work: float = 1.0, guest: bool = False) -> Peer:
         self._options.setdefault(name, {"knows": knows, "skew": skew, "work": work, "guest": guest})

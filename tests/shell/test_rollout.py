@@ -60,7 +60,7 @@ class Site(Peer):
 
     def runs(self, job: JobId) -> Version:
         state = self.driver.state
-        return NEW if state.model_here(state.jobs[job].info) == NEW.model else OLD
+        return NEW if state.models.runs(state.jobs[job].info) == NEW.model else OLD
 
     @property
     def channel(self) -> Channel:

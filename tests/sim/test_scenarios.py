@@ -7,6 +7,7 @@ import os
 import random
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from msgspec.structs import replace
 
 from meshinfer.errors import ConfigError
 from meshinfer.sim.figures import Figures
-from meshinfer.sim.scenario import Scenario, read_scenario
+from meshinfer.sim.scenario import Faults, Scenario, read_scenario
 from meshinfer.sim.shrink import as_toml
 from meshinfer.sim.world import World
 
@@ -26,11 +27,27 @@ def run(scenario: Scenario, seed: int) -> Figures:
     return World(scenario, seed, random.Random(seed)).run()
 
 
-@pytest.mark.parametrize("first", range(0, 150, 30))
+@pytest.mark.parametrize("first", range(0, 60, 12))
 def test_mixed(first: int) -> None:
-    runs = [run(SHIPPED["mixed"], seed) for seed in range(first, first + 30)]
+    runs = [run(SHIPPED["mixed"], seed) for seed in range(first, first + 12)]
     assert sum(r.crashes for r in runs) > 20
     assert sum(r.wasted for r in runs) < sum(r.pieces for r in runs) / 4
+
+
+@pytest.mark.parametrize("first", range(0, 225, 45))
+def test_mixed_among_few(first: int) -> None:
+    """Four peers tell as much of the schedule as twenty, and cost a tenth."""
+    runs = [run(replace(SHIPPED["mixed"], peers=(4, 8)), seed) for seed in range(first, first + 45)]
+    assert sum(r.crashes for r in runs) > 30
+    assert sum(r.wasted for r in runs) < sum(r.pieces for r in runs) / 4
+
+
+def test_each_number_of_peers_is_drawn_and_small_ones_more_often() -> None:
+    """So each size takes about the same part of the time: the work of a run grows with the square of its peers."""
+    few = replace(SHIPPED["mixed"], contents=0, jobs=(1, 1), faults=Faults())
+    sizes = Counter(len(World(few, seed, random.Random(seed)).peers) for seed in range(600))
+    assert sorted(sizes) == list(range(5, 21))
+    assert sizes[5] > 2 * sizes[10] > 2 * sizes[20] > 0
 
 
 @pytest.mark.parametrize(
@@ -73,6 +90,17 @@ def test_footage_and_models_that_come_and_go() -> None:
     mixed = SHIPPED["mixed"]
     runs = [run(replace(mixed, slow=0.3, faults=replace(mixed.faults, moves=3.0, models=1.0)), s) for s in range(15)]
     assert sum(r.tasks for r in runs) > 100
+
+
+def test_half_of_the_peers_fetch_the_model() -> None:
+    for name in ("calm", "mixed"):
+        fetched = tasks = 0
+        for seed in range(3):
+            world = World(replace(SHIPPED[name], lacking=0.5), seed, random.Random(seed))
+            tasks += world.run().tasks
+            fetched += sum(peer.fetching.arrived for peer in world.peers)
+        assert fetched >= 3
+        assert tasks > 20
 
 
 def test_the_defaults_are_the_mixed_scenario() -> None:

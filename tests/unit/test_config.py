@@ -92,6 +92,7 @@ def test_mistakes_in_the_file(tmp_path: Path, toml: str, said: str) -> None:
         ("MESHINFER_MESH_BOOTSTAP", "x", "did you mean `MESHINFER_MESH_BOOTSTRAP`?"),
         ("MESHINFER_LIMITS_WORKERS", "many", "MESHINFER_LIMITS_WORKERS: expected a number, got 'many'"),
         ("MESHINFER_POLICY_SHARE_PIXELS", "maybe", "expected true or false"),
+        ("MESHINFER_MODELS_ISOLATE", "maybe", "expected true or false"),
         ("MESHINFER_PEER_LABELS", "hamburg", "MESHINFER_PEER_LABELS hamburg: expected key=value"),
     ],
 )

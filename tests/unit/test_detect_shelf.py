@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from meshinfer.detect.detector import Detector, load_detector
+from meshinfer.detect.isolated import Isolated
 from meshinfer.detect.shelf import Shelf, intake, reading
 from meshinfer.detect.shelf import shelf as on_shelf
 from meshinfer.detect.shelf.verify import verify
@@ -206,3 +207,15 @@ def test_the_embedded_model_is_on_every_shelf(tmp_path: Path) -> None:
     assert (vouched.signer, vouched.bundle.digest) == (ME.peer_id, card.digest)
     with pytest.raises(ModelError, match="comes with meshinfer"):
         shelf.remove(card.digest)
+
+
+def test_an_isolated_model_is_another_than_the_one_in_this_process(shelf: Shelf, tmp_path: Path) -> None:
+    card = shelf.add(model(tmp_path, "yard"))
+    isolated = shelf.get(card.digest, isolate=True)
+    try:
+        assert isinstance(isolated, Isolated)
+        assert isolated.card == card
+        assert shelf.get(card.digest, isolate=True) is isolated
+        assert isinstance(shelf.get(card.digest), Detector)
+    finally:
+        isolated.close()

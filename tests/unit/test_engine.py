@@ -10,14 +10,19 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import signal
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from meshinfer.detect.detector import Detector, Worker, load_detector
+from meshinfer.detect.isolated import Isolated
 from meshinfer.detect.pool import Lease
 from meshinfer.errors import ModelError, StoreError
 from meshinfer.media.frames import Videos
@@ -448,3 +453,32 @@ def test_close_is_bounded_and_drops_what_runs(detector: Detector, sink: Sink, it
     assert not any(b.finished for b in sink.batches)
     with pytest.raises(ValueError, match="no more tasks"):
         engine.submit(item(C))
+
+
+def test_an_isolated_model_sees_the_same_and_only_its_task_ends_with_it(
+    folder: Path, detector: Detector, sink: Sink, item: Make
+) -> None:
+    isolated = Isolated(folder / "model.onnx")
+    with Engine(lambda item: Lease(isolated if item.isolate else detector), sink, workers=2) as engine:
+        engine.submit(item(A))
+        engine.submit(replace(item(B), isolate=True))
+        sink.finish(A, B)
+        assert sink.of(B)[-1].error is None
+        assert sink.results(B) == sink.results(A)
+        # Its file is gone, and then its process: the next task cannot have a new one.
+        broken = Isolated(shutil.copy(folder / "model.onnx", folder / "gone.onnx"))
+        (folder / "gone.onnx").unlink()
+        os.kill(broken._process._process.pid, signal.SIGKILL)
+        broken._process._process.wait(60)
+        isolated.close()
+        isolated = broken
+        engine.submit(replace(item(C), isolate=True))
+        sink.finish(C)
+        engine.submit(replace(item(TaskId("d" * 32))))
+        sink.finish(TaskId("d" * 32))
+    isolated.close()
+    error = sink.of(C)[-1].error
+    assert error is not None
+    assert error.kind == "model"
+    assert error.message.startswith("gone.onnx: ")
+    assert sink.of(TaskId("d" * 32))[-1].error is None

@@ -73,7 +73,13 @@ def test_work_is_what_is_computed() -> None:
     asked, when, under which name, for what and for how long does not. A fresh job shares nothing with any other.
     """
     a = read_order(order(name="one"), ME).work
-    for other in (order("again"), order(name="two"), order(on={"kind": "video"}), order(scope="every", expires=60.0)):
+    for other in (
+        order("again"),
+        order(name="two"),
+        order(on={"kind": "video"}),
+        order(scope="every", expires=60.0),
+        order(isolate=True),
+    ):
         assert read_order(other, PeerId("someone else")).work == a
     for other in (
         order(sample=Sample(every=2)),

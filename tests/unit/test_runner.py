@@ -57,7 +57,7 @@ class Shell:
 
     def __init__(self, db: Database) -> None:
         jobs = {o.id: SimpleNamespace(info=read_order(o, ME)) for o in ORDERS}
-        self.state = SimpleNamespace(jobs=jobs, model_here=lambda info: info.order.model)
+        self.state = SimpleNamespace(jobs=jobs, models=SimpleNamespace(runs=lambda info: info.order.model))
         self.db = db
         self.fed: list[Stimulus] = []
         self.events: list[Event] = []

@@ -77,7 +77,9 @@ def process(tmp_path: Path, video: Path, good: Detector) -> Process:
         shell = Shell(Database.open(tmp_path / "store.db"))
         info = read_order(ORDER, ME)
         here = MODEL if candidate is None else NEW
-        shell.state = SimpleNamespace(jobs={ORDER.id: SimpleNamespace(info=info)}, model_here=lambda _: here)
+        shell.state = SimpleNamespace(
+            jobs={ORDER.id: SimpleNamespace(info=info)}, models=SimpleNamespace(runs=lambda _: here)
+        )
         shell.runner = Runner(
             shell.db,
             ME,

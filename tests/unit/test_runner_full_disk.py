@@ -56,7 +56,7 @@ class Host:
             self.me,
             self.driver,
             find=lambda content: (video, self.entry),
-            detector_for=lambda digest: Lease(detector),
+            detector_for=lambda _: Lease(detector),
             on_events=self.heard.extend,
             on_trouble=self._trouble,
             workers=1,

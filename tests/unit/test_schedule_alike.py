@@ -74,3 +74,14 @@ def test_a_cancelled_job_frees_its_task_for_its_equal() -> None:
     me.hear(CAROL, TWO)
     effects = me.hear(CAROL, Cancel(ONE.id, "enough"))
     assert [type(e) for e in effects if isinstance(e, st.Start | st.Stop)] == [st.Stop, st.Start]
+
+
+def test_what_had_ended_for_one_job_does_not_stop_its_equal() -> None:
+    """Our own word on it comes back from others while it runs for another job: a third one does not start it again."""
+    me = Peer(entry("a"))
+    assert started(me.hear(CAROL, ONE)) == ["a"]
+    me.hear(CAROL, TWO)
+    me.hear(CAROL, order("three"))
+    assert started(me.hear(ME, outcomes(TWO, outcome(TWO, "a")))) == []
+    assert me.state.running == {task(ONE, "a"): ONE.id}
+    assert me.state.jobs[TWO.id].mine[task(TWO, "a")].status == "ended"

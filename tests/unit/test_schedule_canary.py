@@ -85,13 +85,13 @@ def test_people_do_not_write_it() -> None:
 
 def test_a_canary_runs_the_candidate_where_it_can_and_else_does_its_work_all_the_same() -> None:
     me, info = Peer(entry("a"), me=ME), read_order(under(ME), BOB)
-    assert me.state.model_here(info) == MODEL
+    assert me.state.models.runs(info) == MODEL
     assert started(me.hear(BOB, under(ME))) == ["a"]
     me.handle(st.ModelsChanged({MODEL: ("person",), NEW: ("person",)}))
-    assert me.state.model_here(info) == NEW
+    assert me.state.models.runs(info) == NEW
     asks = read_order(under(ME, detect=Detect(("cat",))), BOB)
     me.handle(st.ModelsChanged({MODEL: ("cat",), NEW: ("person",)}))
-    assert me.state.model_here(asks) == MODEL, "the candidate lacks a class"
+    assert me.state.models.runs(asks) == MODEL, "the candidate lacks a class"
 
 
 def test_one_with_the_candidate_alone_takes_part_if_it_is_to_try_it() -> None:
@@ -112,7 +112,7 @@ def test_a_canary_s_task_is_taken_over_with_the_own_model_and_done_once() -> Non
     me.handle(st.Disconnected(BOB))
     effects = [effect for _, effect in me.run_until(me.now + 30)]
     assert started(effects) == ["a"]
-    assert me.state.model_here(me.state.jobs[TRYING.id].info) == MODEL
+    assert me.state.models.runs(me.state.jobs[TRYING.id].info) == MODEL
     me.handle(st.TaskEnded(task(TRYING, "a"), outcome(TRYING, "a", digest="x")))
     me.run_until(me.now + 5)
     me.hear(BOB, outcomes(TRYING, outcome(TRYING, "a", digest="y")))

@@ -80,7 +80,7 @@ def test_a_job_picks_what_its_model_looks_at() -> None:
     """Of a mixed catalog: series alone, or pictures alone; the rest is left out with the reason."""
     mixed = (entry("film"), entry("photo", kind="image"), entry("gearbox", kind="series"))
     me = Peer(*mixed)
-    me.handle(st.ModelsChanged({MODEL: ("fault",)}, frozenset({MODEL})))
+    me.handle(st.ModelsChanged({MODEL: ("fault",)}, series=frozenset({MODEL})))
     assert started(me.hear(CAROL, JOB)) == ["gearbox"]
     verdict = on_job(me.state, job_of(me), me.now)
     assert {(s.reason, s.entries) for s in verdict.skipped} == {

@@ -24,8 +24,8 @@ def show(session: Session, known: list[View]) -> None:
     ]
     with_node = any("held_by" in model for model in known)
     session.out.table(
-        [*columns, Column("HELD BY", "right")] if with_node else columns,
-        [_row(model) + ([str(1 + len(model.get("held_by") or ()))] if with_node else []) for model in known],
+        [*columns, Column("HELD BY", "right"), Column("FPS", "right", whole=True)] if with_node else columns,
+        [_row(model) + (_in_the_mesh(model) if with_node else []) for model in known],
     )
     for model in known:
         for notice in (model.get("refused"), *(model.get("notices") or ())):
@@ -46,6 +46,12 @@ def _row(model: View) -> list[str]:
         str(model.get("licence") or "–"),
         _signed(model),
     ]
+
+
+def _in_the_mesh(model: View) -> list[str]:
+    """How many hold it, and how fast it is here where that was measured."""
+    fps = model.get("fps")
+    return [str(1 + len(model.get("held_by") or ())), f"~{fps}" if fps else "–"]
 
 
 def reference(model: View) -> str:

@@ -10,4 +10,6 @@ verify.py   everything that can be wrong with one
 
 from meshinfer.detect.shelf.folder import Held as Held
 from meshinfer.detect.shelf.shelf import EMBEDDED as EMBEDDED
+from meshinfer.detect.shelf.shelf import Open as Open
 from meshinfer.detect.shelf.shelf import Shelf as Shelf
+from meshinfer.detect.shelf.shelf import on_cpu as on_cpu

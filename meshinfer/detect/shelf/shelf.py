@@ -7,15 +7,17 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import msgspec
 
 from meshinfer.detect.card import ModelCard
-from meshinfer.detect.detector import Detector, load_detector
+from meshinfer.detect.detector import load_detector
+from meshinfer.detect.isolated import AnyDetector, Isolated
 from meshinfer.detect.memory import budget as memory_budget
 from meshinfer.detect.memory import floor, measured
+from meshinfer.detect.onnx import Session
 from meshinfer.detect.pool import Lease, Loaded, Pool
 from meshinfer.detect.shelf import names
 from meshinfer.detect.shelf.bundling import bundle_of
@@ -34,9 +36,18 @@ EMBEDDED = Path(__file__).parents[2] / "demo" / "yard-demo.onnx"
 
 BUDGET = 4096 * 2**20
 
+Open = Callable[[ModelDigest, bytes], Session]
+
+Key = tuple[ModelDigest, bool]
+"""A loaded model, and whether it is in a process of its own."""
+
 
 def untried(model: Path) -> None:
     """No trial before a model is loaded."""
+
+
+def on_cpu(digest: ModelDigest, model: bytes) -> Session:
+    return Session(model)
 
 
 class Shelf:
@@ -55,18 +66,19 @@ class Shelf:
         budget: int = BUDGET,
         memory: int | None = None,
         trial: Callable[[Path], None] = untried,
+        opener: Open = on_cpu,
         embedded: Path | None = EMBEDDED,
         say: Callable[[str], None] = lambda text: None,
     ) -> None:
         """`signer`, `sign`: this peer's key, for what is added here. `signers`: whom it trusts besides.
 
         `budget`: bytes of fetched models; `memory`: MiB for loaded ones, None: a share of the machine's. `trial` raises
-        ModelError for a model that must not be loaded. `say` hears of old and damaged files, and of models that no
-        memory is left for, once.
+        ModelError for a model that must not be loaded. `opener` decides what models run on. `say` hears of old and
+        damaged files, and of models that no memory is left for, once.
         """
         self._folder = Folder(folder)
         self._trust = Trust(signer, sign, signers)
-        self._budget, self._trial, self._say = budget, trial, say
+        self._budget, self._trial, self._open, self._say = budget, trial, opener, say
         self._intake = Intake(self._folder, trial)
         self._embedded = embedded if embedded is not None and embedded.is_file() else None
         self._models: dict[ModelDigest, Held] | None = None
@@ -190,15 +202,15 @@ class Shelf:
             self._folder.install(tried.staged, held)
             self._all()[digest] = held
             self._damaged.pop(digest, None)
-            self._pool.offer(digest, tried.detector, tried.memory)
+            self._pool.offer((digest, False), tried.detector, tried.memory)
             self.used(digest)
             return card
 
     # ---- what runs ---------------------------------------------------------------------------------------------------
 
-    def lease(self, *digests: ModelDigest) -> Lease[tuple[Detector, ...]]:
-        """The use of these models, loaded where they are not yet, and shared with others that use them. Blocks while
-        what is in use leaves no room (`detect/pool.py`).
+    def lease(self, *digests: ModelDigest, isolate: bool = False) -> Lease[tuple[AnyDetector, ...]]:
+        """The use of these models, loaded where they are not yet, and shared with others that use them; with `isolate`
+        in processes of their own. Blocks while what is in use leaves no room (`detect/pool.py`).
 
         Raises ModelError: not here, nobody trusted vouches for it, damaged.
         """
@@ -207,14 +219,18 @@ class Shelf:
                 if why := self._why_refused(self.held(digest)):
                     raise ModelError(why)
             self.used(digest)
-        return self._pool.lease(*digests)
+        return self._pool.lease(*((digest, isolate) for digest in digests))
 
-    def get(self, digest: ModelDigest) -> Detector:
-        """As `lease`, for whoever keeps it: the pool counts it no longer than it finds room for it."""
-        with self.lease(digest) as (detector,):
+    def get(self, digest: ModelDigest, isolate: bool = False) -> AnyDetector:
+        """As `lease`, for whoever keeps it: it stays in the memory though the pool may have thrown it out."""
+        with self.lease(digest, isolate=isolate) as (detector,):
             return detector
 
-    def loaded(self) -> tuple[Loaded[ModelDigest], ...]:
+    def unload(self, digest: ModelDigest) -> None:
+        """The next `lease` loads it anew; who has it keeps it."""
+        self._pool.drop((digest, False))
+
+    def loaded(self) -> tuple[Loaded[Key], ...]:
         """What is in memory, the most recently used first."""
         return self._pool.loaded()
 
@@ -223,17 +239,22 @@ class Shelf:
         """Bytes that loaded models take, and may take."""
         return self._pool.total, self._pool.budget
 
-    def _load(self, digest: ModelDigest) -> tuple[Detector, int]:
+    def _load(self, key: Key) -> tuple[AnyDetector, int]:
+        digest, isolate = key
         self.check_bytes(digest)
         card = self.held(digest).card
-        return measured(lambda: load_detector(self.path(digest), name=card.name, version=card.version))
+        path, name, version = self.path(digest), card.name, card.version
+        if isolate:
+            return measured(lambda: Isolated(path, name=name, version=version))
+        opened = partial(self._open, digest)
+        return measured(lambda: load_detector(path, name=name, version=version, open_session=opened))
 
-    def _weight(self, digest: ModelDigest) -> int:
-        return floor(self.held(digest).card.bytes)
+    def _weight(self, key: Key) -> int:
+        return floor(self.held(key[0]).card.bytes)
 
-    def _called(self, digest: ModelDigest) -> str:
-        held = self._all().get(digest)
-        return held.card.reference if held else digest[:12]
+    def _called(self, key: Key) -> str:
+        held = self._all().get(key[0])
+        return held.card.reference if held else key[0][:12]
 
     def check_bytes(self, digest: ModelDigest) -> Bundle:
         """What lies there. Raises ModelError, and refuses the model from now on, where it is not what it was."""
@@ -291,7 +312,8 @@ class Shelf:
                 raise ModelError(f"{card.reference} comes with meshinfer: it is on every shelf, and stays")
             self._folder.remove(digest)
             del self._all()[digest]
-            self._pool.drop(digest)
+            for isolate in (False, True):
+                self._pool.drop((digest, isolate))
             self._damaged.pop(digest, None)
             return card
 
