@@ -36,7 +36,8 @@ class TwoStage(Detector):
         """Raises ModelError where one of them looks at series."""
         for stage in (first, second):
             if stage.series is not None:
-                raise ModelError(no_series(stage.card.reference))
+                name = stage.card.reference
+                raise ModelError(f"{name} looks at series, and both models of a job with `then` look at pictures")
         self.card, self.first, self.second, self.then = first.card, first, second, then
 
     def __eq__(self, other: object) -> bool:
@@ -119,10 +120,6 @@ def grown(box: Box, margin: float, width: int, height: int) -> tuple[int, int, i
 
 def _moved(box: Box, x: int, y: int) -> Box:
     return round(box[0] + x, 2), round(box[1] + y, 2), round(box[2] + x, 2), round(box[3] + y, 2)
-
-
-def no_series(reference: str) -> str:
-    return f"{reference} looks at series, and both models of a job with `then` look at pictures"
 
 
 class Source(Protocol):

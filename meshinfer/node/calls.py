@@ -98,22 +98,26 @@ class Calls:
     # ---- jobs --------------------------------------------------------------------------------------------------------
 
     async def _order(self, args: Args) -> tuple[JobSpec, JobOrder]:
-        spec = read_spec(args.get("spec") or {})
+        spec = await self._node.pin_second(read_spec(args.get("spec") or {}))
         spec, digest = self._node.rollout.pin(spec) or (spec, await self._node.resolve(spec))
         packed, nonce = pack_spec(spec), self._node.nonce()
         await self._check_classes(spec, packed, digest)
         return spec, JobOrder(job_id(packed, digest, nonce), packed, digest, nonce, time.time())
 
     async def _check_classes(self, spec: JobSpec, packed: bytes, digest: ModelDigest) -> None:
-        """Where the model lies elsewhere only its holders know its classes: ask one."""
-        state = self._node.driver.state
-        holders = [p for p in sorted(state.connected) if any(m.digest == digest for m in _models(state, p))]
-        if not spec.detect.classes or digest in state.models.here or not holders:
-            return
-        with suppress(MeshError, ProtocolError):
-            verdict = await self._node.questions.ask(holders[0], Ask(spec=packed, model=digest))
-            if verdict.cause == "classes":
-                raise ConfigError(f"$.detect.classes: {verdict.reason}")
+        """Where a model lies elsewhere only its holders know its classes: ask one."""
+        state, then = self._node.driver.state, spec.then
+        asked = {digest: ("$.detect.classes", spec.asked)}
+        if then is not None and then.digest is not None:
+            asked.setdefault(then.digest, ("$.then", then.classes))
+        for model, (where, classes) in asked.items():
+            holders = [p for p in sorted(state.connected) if any(m.digest == model for m in _models(state, p))]
+            if not classes or model in state.models.here or not holders:
+                continue
+            with suppress(MeshError, ProtocolError):
+                verdict = await self._node.questions.ask(holders[0], Ask(spec=packed, model=digest))
+                if verdict.cause == "classes":
+                    raise ConfigError(f"{where}: {verdict.reason}")
 
     async def publish(self, args: Args) -> Answers:
         spec, order = await self._order(args)

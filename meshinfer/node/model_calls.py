@@ -85,7 +85,8 @@ def in_use(state: ScheduleState, now: float) -> dict[ModelDigest, list[str]]:
     used: dict[ModelDigest, list[str]] = {}
     for job in state.jobs.values():
         if job.is_open(now) and any(True for _ in job.open_here()):
-            used.setdefault(job.info.order.model, []).append(job.name)
+            for model in filter(None, {job.info.order.model, job.info.second}):
+                used.setdefault(model, []).append(job.name)
     return used
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import trio
+from msgspec.structs import replace
 
 import meshinfer
 from meshinfer.config import Config
@@ -27,9 +28,9 @@ from meshinfer.media.catalog import Catalog
 from meshinfer.media.source import SourceSpec
 from meshinfer.mesh.api import Mesh
 from meshinfer.mesh.identity import Identity
+from meshinfer.model.channel import is_channel
 from meshinfer.model.ids import ModelDigest, PeerId
 from meshinfer.model.job import JobSpec, Then
-from meshinfer.model.typed import no_such_class
 from meshinfer.node import control, gossip
 from meshinfer.node.calls import Calls
 from meshinfer.node.checkup import Doctor
@@ -51,7 +52,7 @@ from meshinfer.node.speeds import Speeds
 from meshinfer.node.stock import Stock
 from meshinfer.node.sync import Sync
 from meshinfer.node.tuner import Tuner
-from meshinfer.schedule.models import unknown_classes
+from meshinfer.schedule.models import no_second_stage, wrong_classes
 from meshinfer.schedule.state import ScheduleState
 from meshinfer.schedule.stimuli import (
     AskWork,
@@ -261,9 +262,29 @@ class Node:
             card = await trio.to_thread.run_sync(self.shelf.find, spec.model)
         except ModelError as e:
             return self._held_elsewhere(spec.model, e)
-        if unknown := unknown_classes(spec, card.classes):
-            raise ConfigError(f"$.detect.classes: {no_such_class(card.name, unknown[0], card.classes)}")
+        if wrong := wrong_classes(spec, card.name, card.classes):
+            raise ConfigError(wrong)
+        if spec.then is not None and card.takes_series:
+            raise ConfigError(f"$.then: {no_second_stage(card.reference)}")
         return card.digest
+
+    async def pin_second(self, spec: JobSpec) -> JobSpec:
+        """The job with the digest of its second model, where it has one: of a channel what that stands for now. Raises
+        ConfigError or ModelError.
+        """
+        then, models = spec.then, self.driver.state.models
+        if then is None:
+            return spec
+        try:
+            is_moving = is_channel(then.model)
+            digest = self.rollout.find(then.model).state.stable.model if is_moving else await self.digest_of(then.model)
+        except ModelError as e:
+            raise ModelError(f"$.then.model: {e}") from None
+        if wrong := wrong_classes(spec, then.model, models.here.get(digest, then.classes), second=True):
+            raise ConfigError(wrong)
+        if models.is_series(digest):
+            raise ConfigError(f"$.then: {no_second_stage(then.model)}")
+        return replace(spec, then=replace(then, digest=digest))
 
     async def digest_of(self, reference: str) -> ModelDigest:
         """Of a model here, that may run, or else at another peer. Raises ModelError."""

@@ -11,12 +11,12 @@ from meshinfer.errors import ConfigError, ModelError
 from meshinfer.model.channel import Channel, is_channel
 from meshinfer.model.ids import ModelDigest
 from meshinfer.model.job import Canary, JobSpec
-from meshinfer.model.typed import did_you_mean, no_such_class
+from meshinfer.model.typed import did_you_mean
 from meshinfer.node.driver import Driver
 from meshinfer.node.records import Records
 from meshinfer.schedule.channels import Said
 from meshinfer.schedule.evidence import under
-from meshinfer.schedule.models import unknown_classes
+from meshinfer.schedule.models import wrong_classes
 from meshinfer.schedule.rollout import Watch
 
 LOOK = 2.0
@@ -66,8 +66,8 @@ class Rollout:
             return None
         channel = self.find(spec.model).state
         classes = self._driver.state.models.here.get(channel.stable.model)
-        if classes is not None and (unknown := unknown_classes(spec, classes)):
-            raise ConfigError(f"$.detect.classes: {no_such_class(channel.stable.reference, unknown[0], classes)}")
+        if classes is not None and (wrong := wrong_classes(spec, channel.stable.reference, classes)):
+            raise ConfigError(wrong)
         trial = channel.trying
         canary = None if trial is None else Canary(trial.candidate.model, trial.peers)
         return replace(spec, canary=canary), channel.stable.model

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 from meshinfer.model.facts import PeerFact
 from meshinfer.model.ids import JobId, ModelDigest, PeerId
-from meshinfer.model.job import JobInfo, JobSpec
+from meshinfer.model.job import JobInfo, JobSpec, Then
 from meshinfer.model.typed import no_such_class
 from meshinfer.schedule.candidate import model_here
 from meshinfer.schedule.channels import Channels
@@ -23,9 +24,26 @@ MAX_NAMED = 3
 """Peers that a sentence names."""
 
 
-def unknown_classes(spec: JobSpec, classes: Sequence[str]) -> list[str]:
-    """Classes that a job asks for and a model does not know."""
-    return [name for name in spec.detect.classes if name not in classes]
+class Stage(NamedTuple):
+    """A model of a job; most have one."""
+
+    model: ModelDigest
+    name: str
+    """As the job calls it."""
+    asked: tuple[str, ...]
+    """Classes that it has to know."""
+
+
+def wrong_classes(spec: JobSpec, reference: str, classes: Sequence[str], *, second: bool = False) -> str:
+    """What is wrong with the classes that a job asks of its first or its second model, after their path in a job file;
+    "" where the model knows them all.
+    """
+    then = spec.then or Then("none")
+    asked = {"then.classes": then.classes} if second else {"detect.classes": spec.detect.classes, "then.of": then.of}
+    for key, names in asked.items():
+        if unknown := [name for name in names if name not in classes]:
+            return f"$.{key}: {no_such_class(reference, unknown[0], classes)}"
+    return ""
 
 
 class Models:
@@ -37,7 +55,7 @@ class Models:
         """The classes of each that is held here."""
         self._series: frozenset[ModelDigest] = frozenset()
         self.lacking: dict[JobId, JobState] = {}
-        """Jobs whose model is not."""
+        """Jobs one of whose models is not."""
         self._fetches = fetches
         self.holders: dict[ModelDigest, dict[PeerId, None]] = {}
         """Who says that it holds a model."""
@@ -70,15 +88,44 @@ class Models:
         """What this peer runs a job with, whether it is here or not."""
         return model_here(info, self._me, self.here)
 
+    def stages(self, info: JobInfo) -> tuple[Stage, ...]:
+        """All that this peer needs for a job; none of one that is not understood."""
+        spec = info.spec
+        if spec is None:
+            return ()
+        first = Stage(self.runs(info), spec.model, spec.asked)
+        if spec.then is None or spec.then.digest is None:
+            return (first,)
+        return first, Stage(spec.then.digest, spec.then.model, spec.then.classes)
+
+    def missing(self, info: JobInfo) -> tuple[Stage, ...]:
+        """Of these, what is not here."""
+        return tuple(stage for stage in self.stages(info) if stage.model not in self.here)
+
+    def unfit(self, info: JobInfo) -> str:
+        """Why a model that is here cannot do what the job asks of it."""
+        stages = self.stages(info)
+        for stage in stages:
+            classes = self.here.get(stage.model)
+            if classes is not None and (unknown := [name for name in stage.asked if name not in classes]):
+                return no_such_class(f"the model {stage.name}", unknown[0], classes)[:500]
+            if stage.model in self._series and len(stages) > 1:
+                return no_second_stage(f"the model {stage.name}")
+        return ""
+
+    def is_series(self, model: ModelDigest) -> bool:
+        """Whether it is here and looks at series."""
+        return model in self._series
+
     def takes_series(self, info: JobInfo) -> bool | None:
         """Whether the job's model looks at series; False: at pictures; None: it is not held here."""
         model = self.runs(info)
         return model in self._series if model in self.here else None
 
     def mind(self, job: JobState) -> bool:
-        """Whether a job has come to lack its model, or has it now."""
+        """Whether a job has come to lack a model, or has all it needs now."""
         lacked = job.lacks_model
-        job.lacks_model = job.info.spec is not None and self.runs(job.info) not in self.here
+        job.lacks_model = bool(self.missing(job.info))
         if job.lacks_model:
             self.lacking[job.id] = job
         else:
@@ -87,16 +134,17 @@ class Models:
 
     def declines(self, info: JobInfo) -> str | None:
         """Why this peer takes no part in the job at all, whatever it holds."""
-        spec, model = info.spec, self.runs(info)
-        if spec is None:
+        if info.spec is None:
             return info.unclear
-        if (classes := self.here.get(model)) is not None:
-            unknown = unknown_classes(spec, classes)
-            return no_such_class(f"the model {spec.model}", unknown[0], classes)[:500] if unknown else None
-        if not self._fetches:
-            off = "and fetching is off here ([models] fetch = false): meshinfer models add FILE"
-            return f"the model {spec.model} ({model[:12]}) is not held here, {off}"
-        return self.refuses(model) or None
+        if unfit := self.unfit(info):
+            return unfit
+        for stage in self.missing(info):
+            if not self._fetches:
+                off = "and fetching is off here ([models] fetch = false): meshinfer models add FILE"
+                return f"the model {stage.name} ({stage.model[:12]}) is not held here, {off}"
+            if refused := self.refuses(stage.model):
+                return refused
+        return None
 
     def refuses(self, model: ModelDigest) -> str:
         """Why this model may not run here, where whoever offers it does so in vain; empty while it is on its way."""
@@ -128,9 +176,9 @@ class Models:
             return
         wanted = dict.fromkeys(sorted(self._channels.wanted(self._me) - self.here.keys()))
         for job in self.lacking.values():
-            model = self.runs(job.info)
-            if job.is_open(now) and (job.has_open or self.refuses(model)):
-                wanted[model] = None
+            missing = [stage.model for stage in self.missing(job.info)]
+            if job.is_open(now) and not self.unfit(job.info) and (job.has_open or any(map(self.refuses, missing))):
+                wanted.update(dict.fromkeys(missing))
         for model in [model for model in self._under_way if model not in wanted]:
             del self._under_way[model]
             out.append(Forgo(model))
@@ -142,17 +190,22 @@ class Models:
     def in_use(self, now: float) -> set[ModelDigest]:
         """Models that open jobs have work for here: no room is made at their cost."""
         working = [job.info for job in self._jobs.values() if job.is_open(now) and job.has_open]
-        jobs = {model for info in working for model in (self.runs(info), info.order.model)}
+        jobs = {model for info in working for model in (*(s.model for s in self.stages(info)), info.order.model)}
         return jobs | self._channels.wanted(self._me)
 
     def deadlines(self, now: float) -> list[float]:
         """When a job that waits for its model is over."""
         return [job.expires_at for job in self.lacking.values() if job.is_open(now)] if self._under_way else []
 
-    def why(self, model: ModelDigest, called: Callable[[PeerId], str]) -> str:
-        """Why it is not here yet; empty where it is."""
-        if model in self.here:
+    def why(self, info: JobInfo, called: Callable[[PeerId], str]) -> str:
+        """Why what the job needs is not here yet; empty where it is."""
+        missing = self.missing(info)
+        if not missing:
             return ""
+        why = self._why(missing[0].model, called)
+        return why if info.second is None else f"{missing[0].name}: {why}"
+
+    def _why(self, model: ModelDigest, called: Callable[[PeerId], str]) -> str:
         if refused := self.refuses(model):
             return refused
         news = self._under_way.get(model)
@@ -163,6 +216,10 @@ class Models:
             return f"no peer in reach has the model sha256:{model[:12]}"
         trouble = f": {news.trouble}" if news is not None and news.trouble else ""
         return f"it has yet to fetch the model from {_names(holders, called)}{trouble}"
+
+
+def no_second_stage(name: str) -> str:
+    return f"{name} looks at series, and both models of a job with `then` look at pictures"
 
 
 def _percent(news: FetchMoved) -> int:

@@ -306,8 +306,8 @@ class ScheduleState:
         return self.models.declines(info)
 
     def lacks(self, info: JobInfo) -> str:
-        """Why the model is not here yet; empty where it is."""
-        return self.models.why(self.models.runs(info), self.called)
+        """Why a model is not here yet; empty where all are."""
+        return self.models.why(info, self.called)
 
     def excuse(self, job: JobState) -> str:
         """Why none of the job's tasks is started here; empty where they are."""
@@ -365,7 +365,7 @@ class ScheduleState:
         """Others hear of it now and then. What is refused we have no part in."""
         turned, told = self.models.moved(news)
         for job in self.models.lacking.values():
-            if self.models.runs(job.info) == news.model and job.is_open(now):
+            if any(s.model == news.model for s in self.models.missing(job.info)) and job.is_open(now):
                 if turned:
                     self._rematch(job, now)
                 if told and job.has_open:

@@ -7,7 +7,6 @@ from meshinfer.model.job import JobInfo
 from meshinfer.model.spans import cut, frames_expected
 from meshinfer.model.verdict import TaskError, Verdict
 from meshinfer.schedule.job import JobState
-from meshinfer.schedule.models import unknown_classes
 from meshinfer.schedule.state import ScheduleState
 
 MAX_ERRORS = 32
@@ -68,10 +67,9 @@ def on_spec(state: ScheduleState, info: JobInfo) -> Verdict:
 
 def _cause(state: ScheduleState, info: JobInfo) -> str:
     """What about the job itself keeps this peer from it, whatever it holds."""
-    classes = state.models.here.get(state.models.runs(info))
-    if classes is None:
-        return "model" if state.declines(info) is not None else ""
-    return "classes" if info.spec is not None and unknown_classes(info.spec, classes) else ""
+    if state.models.unfit(info):
+        return "classes"
+    return "model" if state.models.missing(info) and state.declines(info) is not None else ""
 
 
 def _why_none(state: ScheduleState, info: JobInfo) -> str:
