@@ -42,6 +42,13 @@ def _show(session: Session, answer: dict[str, Any]) -> None:
     out.say(f"{size(answer.get('bytes_in'))} in, {size(answer.get('bytes_out'))} out over the mesh")
     for fetch in answer.get("fetching") or ():
         out.say(_fetching(fetch))
+    if models := answer.get("models"):
+        memory = answer.get("model_memory") or {}
+        over = int(memory.get("bytes") or 0) > int(memory.get("budget") or 0)
+        total = f"{size(memory.get('bytes'))} of {size(memory.get('budget'))}"
+        out.say(f"{count(len(models), 'model')} loaded, {total}", "yellow" if over else "")
+        for model in models:
+            out.say(f"  {_loaded(model)}")
     for address in answer.get("addresses") or ():
         out.say(f"  {address}")
     for peer in answer.get("unreached") or ():
@@ -53,6 +60,14 @@ def _show(session: Session, answer: dict[str, Any]) -> None:
     if session.verbose:
         for name, value in sorted((answer.get("counters") or {}).items()):
             out.say(f"  {name} {value}")
+
+
+def _loaded(model: dict[str, Any]) -> str:
+    from meshinfer.cli.output import clean, size, span
+
+    use = "in use" if model.get("idle") is None else f"last used {span(model.get('idle'))} ago"
+    aside = ", in a process of its own" if model.get("isolated") else ""
+    return f"{clean(model.get('reference'))}  {size(model.get('bytes'))}, {use}{aside}"
 
 
 def _fetching(fetch: dict[str, Any]) -> str:

@@ -38,6 +38,9 @@ _USUAL = ("person", "car", "truck", "bus", "bicycle", "dog", "motorcycle", "cat"
 _AS = {"vehicle": "car", "bike": "bicycle", "motorbike": "motorcycle"}
 """Other words for the same."""
 
+_STACKED = 8
+"""Chips of one box in a row, in each direction."""
+
 _FONT = cv2.FONT_HERSHEY_DUPLEX
 _INK: Colour = (24, 22, 20)
 _PAPER: Colour = (34, 30, 28)
@@ -123,7 +126,9 @@ def _frame(image: Image, x0: int, y0: int, x1: int, y1: int, colour: Colour, lin
 def _chip(
     image: Image, d: Detection, box: tuple[int, int, int, int], taken: list[tuple[int, int, int, int]], line: int
 ) -> None:
-    """Above the box, else inside its top, else below: wherever it covers no other chip and stays in the frame."""
+    """Above the box, else inside its top, else below, else further on from there: wherever it covers no other chip and
+    stays in the frame. A classifier's word on a detection has the very box of it.
+    """
     height, width = image.shape[:2]
     size = max(11.0, height / 38)
     text = f"{_ascii(d.label)} {d.score:.2f}"
@@ -131,7 +136,9 @@ def _chip(
     pad = max(3, round(size / 4))
     w, h = wide + 2 * pad, tall + 2 * pad
     x = int(np.clip(box[0] - line // 2, 0, max(0, width - w)))
-    places = [y for y in (box[1] - h, box[1], box[3], box[3] - h) if 0 <= y <= height - h] or [max(0, height - h)]
+    further = [y for k in range(1, _STACKED) for y in (box[1] - (k + 1) * h, box[1] + k * h, box[3] + k * h)]
+    wanted = (box[1] - h, box[1], box[3], box[3] - h, *further)
+    places = [y for y in wanted if 0 <= y <= height - h] or [max(0, height - h)]
     y = next((y for y in places if not any(_overlap((x, y, x + w, y + h), other) for other in taken)), places[0])
     taken.append((x, y, x + w, y + h))
     cv2.rectangle(image, (x, y), (x + w - 1, y + h - 1), colour_of(d.label), cv2.FILLED)

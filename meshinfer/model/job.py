@@ -110,12 +110,6 @@ class JobSpec(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tru
         """Classes that its first model has to know."""
         return self.detect.classes if self.then is None else (*self.detect.classes, *self.then.of)
 
-    def __post_init__(self) -> None:
-        if self.then is None or not self.detect.classes:
-            return
-        if never := [name for name in self.then.of if name not in self.detect.classes]:
-            raise ValueError(f"`then.of` asks for {never[0]}, which is not among `detect.classes`")
-
 
 _pack = msgspec.msgpack.Encoder(order="deterministic").encode
 _unpack = msgspec.msgpack.Decoder(JobSpec).decode

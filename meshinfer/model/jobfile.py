@@ -33,14 +33,20 @@ def read_spec(raw: object, *, where: str = "job") -> JobSpec:
         raise ConfigError(f"{where}: $: expected a mapping with at least `model`, got {shown(raw)}")
     if "canary" in raw:
         raise ConfigError(f"{where}: $.canary: no key of a job: name a channel as its model, and a roll-out adds this")
-    if isinstance(raw.get("then"), dict) and "digest" in raw["then"]:
-        raise ConfigError(
-            f"{where}: $.then.digest: no key of a job: name the model in `then.model`, by its digest if need be"
-        )
     spec = typed(_plain(raw, where), JobSpec, where=where)
+    _check_then(spec, where)
     if (size := len(pack_spec(spec))) > MAX_SPEC:
         raise ConfigError(f"{where}: too big to be passed on: {size} bytes packed, the limit is {MAX_SPEC}")
     return spec
+
+
+def _check_then(spec: JobSpec, where: str) -> None:
+    if (then := spec.then) is None:
+        return
+    if then.digest is not None:
+        raise ConfigError(f"{where}: $.then.digest: no key of a job: `then.model` may be a digest, sha256:...")
+    if spec.detect.classes and (never := [name for name in then.of if name not in spec.detect.classes]):
+        raise ConfigError(f"{where}: $.then.of: {never[0]} is not among `detect.classes`, so there is never one")
 
 
 def plain_spec(spec: JobSpec) -> dict[str, Any]:

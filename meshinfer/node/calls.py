@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import trio
 
+from meshinfer.detect.shelf.views import loaded_view
 from meshinfer.errors import ConfigError, MeshError, ProtocolError, StoreError
 from meshinfer.model.detection import Cursor
 from meshinfer.model.facts import Cancel, ModelRef
@@ -82,7 +83,8 @@ class Calls:
         }
 
     async def status(self, args: Args) -> Answers:
-        yield {"end": self._node.status()}
+        loaded = await trio.to_thread.run_sync(loaded_view, self._node.shelf)
+        yield {"end": {**self._node.status(), **loaded}}
 
     async def peers(self, args: Args) -> Answers:
         node = self._node

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from msgspec import structs
 
 from meshinfer.mesh.identity import Identity
 from meshinfer.model.bundle import CHUNK, Bundle
@@ -31,7 +32,7 @@ from meshinfer.model.facts import (
     Skipped,
 )
 from meshinfer.model.ids import ContentId, ModelDigest, hash_of, task_id, unit_id
-from meshinfer.model.job import Detect, JobOrder, JobSpec, Sample, job_id, pack_spec, read_order
+from meshinfer.model.job import Canary, Detect, JobOrder, JobSpec, Sample, Then, job_id, pack_spec, read_order
 from meshinfer.model.record import Record
 from meshinfer.model.selector import Selector
 from meshinfer.model.verdict import Verdict
@@ -60,6 +61,10 @@ SPEC = JobSpec(
 )
 PACKED = pack_spec(SPEC)
 ORDER = JobOrder(job_id(PACKED, MODEL, b"noncence"), PACKED, MODEL, b"noncence", 1_700_000_000.5)
+TRIED = structs.replace(SPEC, model="yolox_nano:stable", canary=Canary(NEW_MODEL, (IDENTITY.peer_id,)))
+STAGED = structs.replace(
+    SPEC, then=Then("helmets", of=("person",), classes=("bare",), min_score=0.5, digest=OTHER_MODEL)
+)
 UNIT = unit_id(read_order(ORDER, IDENTITY.peer_id).work, CONTENT, 3, 960, owner=None)
 TASK = task_id(UNIT, 1)
 RAW = bytes.fromhex(TASK)
@@ -107,6 +112,17 @@ def records() -> dict[str, Record]:
         kind: seal(fact, mesh=MESH, origin=IDENTITY.peer_id, incarnation=INCARNATION, seq=seq, sign=IDENTITY.sign)
         for seq, (kind, fact) in enumerate(facts.items(), 1)
     }
+
+
+def works() -> list[dict[str, Any]]:
+    """Jobs of one model, with a roll-out and with two models, and what the ids of their tasks are made of."""
+    both = structs.replace(TRIED, then=structs.replace(STAGED.then, keep="second", margin=0.0))
+    made = []
+    for spec in (SPEC, TRIED, STAGED, both, structs.replace(STAGED, fresh=True)):
+        packed = pack_spec(spec)
+        order = JobOrder(job_id(packed, MODEL, b"noncence"), packed, MODEL, b"noncence", 0.0)
+        made.append({**readable(order), "work": read_order(order, IDENTITY.peer_id).work})
+    return made
 
 
 def event(n: int, seen: tuple[Detection, ...]) -> Event:
@@ -219,6 +235,7 @@ def vectors() -> dict[str, dict[str, Any]]:
                 }
                 for name, r in records().items()
             },
+            "works": works(),
         },
         "messages.json": {
             name: {"decoder": decoder, "encoded": encode(message).hex(), "decoded": readable(message)}

@@ -5,7 +5,7 @@ import { generateKeyPairFromSeed } from '@libp2p/crypto/keys'
 import { peerIdFromPrivateKey } from '@libp2p/peer-id'
 import { unpack } from './events.mjs'
 import { decode, encode, Float } from './msgpack.mjs'
-import { open, seal, taskId } from './records.mjs'
+import { jobId, open, seal, taskId, workOf } from './records.mjs'
 
 const load = (folder, name) => JSON.parse(readFileSync(`${folder}/${name}.json`, 'utf8'))
 const bytesOf = hex => Uint8Array.from(Buffer.from(hex, 'hex'))
@@ -20,7 +20,7 @@ function readable (value) {
 }
 
 export async function checkGolden (schema, folder) {
-  const { seed, origin, mesh, records } = load(folder, 'records')
+  const { seed, origin, mesh, records, works } = load(folder, 'records')
   const messages = load(folder, 'messages')
   const key = await generateKeyPairFromSeed('Ed25519', bytesOf(seed))
   assert.equal(peerIdFromPrivateKey(key).toString(), origin)
@@ -46,6 +46,11 @@ export async function checkGolden (schema, folder) {
     assert.deepEqual(encode(message), bytesOf(encoded), `${name} encoded again`)
     assert.throws(() => decode(bytesOf(encoded).slice(0, -1)))
     refused++
+  }
+  for (const { id, spec, model, nonce, work } of works) {
+    const order = { id, model, spec: bytesOf(spec.slice(4)), nonce: bytesOf(nonce.slice(4)) }
+    assert.equal(jobId(order), id)
+    assert.equal(workOf(order), work)
   }
   // What binds them: the event's task is the hash of the job and the content.
   const job = await open(schema, mesh, bytesOf(records.job.sealed))

@@ -19,11 +19,15 @@ export function hash (digits, ...parts) {
 export const jobId = ({ spec, model, nonce }) => hash(16, 'job', spec, model, nonce)
 
 export function workOf ({ id, spec, model }) {
-  const { sample = {}, detect = {}, limits = {}, fresh = false, canary = null } = decode(spec)
+  const { sample = {}, detect = {}, limits = {}, fresh = false, canary = null, then = null } = decode(spec)
   const rules = [
     sample.every ?? 'frame', sample.fps == null ? null : new Float(sample.fps), detect.classes ?? [],
     new Float(detect.min_score ?? 0.25), new Float(detect.iou ?? 0.6), limits.frames ?? null, limits.detections ?? 300,
-    ...(canary === null ? [] : [canary.model, canary.peers])
+    ...(canary === null ? [] : [canary.model, canary.peers]),
+    ...(then === null ? [] : [[
+      then.digest, then.of ?? [], then.classes ?? [], new Float(then.min_score ?? 0.25), new Float(then.iou ?? 0.6),
+      new Float(then.margin ?? 0.1), then.keep ?? 'both'
+    ]])
   ]
   return hash(32, fresh ? id : '', model, encode(rules))
 }

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from itertools import combinations
+
 import numpy as np
 import pytest
 
+from meshinfer.media import draw
 from meshinfer.media.draw import PALETTE, Image, annotate, colour_of, contact_sheet
 from meshinfer.model.detection import Detection
 
@@ -47,6 +50,18 @@ def test_chips_do_not_cover_each_other() -> None:
     ink = (drawn.astype(int).sum(axis=2) < 120).any(axis=1)  # rows with text on a chip
     assert ink[80:100].any(), "the surer one above its box"
     assert ink[103:118].any(), "the other inside its own"
+
+
+@pytest.mark.parametrize("box", [(300, 150, 330, 170), (0, 0, 640, 360), (600, 0, 640, 20), (10, 340, 90, 359)])
+def test_what_two_models_say_of_one_box_is_all_readable(box: tuple[float, float, float, float]) -> None:
+    said = [Detection("person", 0.9, box), *(Detection(f"{word}-helmet", 0.8, box) for word in ("no", "a", "red"))]
+    taken: list[tuple[int, int, int, int]] = []
+    image = grey(640, 360)
+    for d in said:
+        draw._chip(image, d, tuple(map(round, box)), taken, 2)  # type: ignore[arg-type]  # four of them
+    assert len(taken) == 4
+    assert all(x0 >= 0 and y0 >= 0 and x1 <= 640 and y1 <= 360 for x0, y0, x1, y1 in taken)
+    assert not any(draw._overlap(a, b) for a, b in combinations(taken, 2))
 
 
 def test_colours_are_stable_and_from_the_palette() -> None:

@@ -224,7 +224,7 @@ def test_what_is_thrown_out_is_freed_though_the_engine_has_run_it(tmp_path: Path
                 task = TaskId(str(number) * 32)
                 engine.submit(WorkItem(task, digest, tmp_path / "v.avi", "video", detect=Detect(min_score=0.01)))
                 sink.finish(task)
-            assert [loaded.key for loaded in shelf.loaded()] == [small]
+            assert [loaded.key for loaded in shelf.loaded()] == [(small, False)]
             assert [reference() is None for reference in seen] == [True, True, False]
             shelf.remove(small)
             assert seen[-1]() is None

@@ -52,6 +52,13 @@ def test_a_golden_message(name: str) -> None:
     assert samples.readable(read) == vector["decoded"]
 
 
+def test_a_job_and_its_work_have_the_ids_they_always_had() -> None:
+    """Of one model, with a roll-out, with two models: what is not asked for is in no hash."""
+    assert samples.works() == RECORDS["works"]
+    assert RECORDS["works"][0]["id"] == RECORDS["records"]["job"]["body"]["id"] == "0b2bb20c1955cda9"
+    assert len({job["work"] for job in RECORDS["works"]}) == len(RECORDS["works"])
+
+
 def test_events_come_out_of_their_pack_as_they_were() -> None:
     batch = wire.read_event_batch(bytes.fromhex(MESSAGES["event_batch"]["encoded"]))
     first, second = unpack(batch.pack, samples.IDENTITY.peer_id)

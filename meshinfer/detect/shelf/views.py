@@ -26,6 +26,25 @@ def model_view(shelf: Shelf, card: ModelCard) -> View:
     }
 
 
+def loaded_view(shelf: Shelf) -> View:
+    """What of it is in memory."""
+    references = {card.digest: card.reference for card in shelf.list()}
+    used, budget = shelf.memory
+    return {
+        "models": [
+            {
+                "reference": references.get(digest, f"sha256:{digest[:12]}"),
+                "digest": digest,
+                "isolated": isolated,
+                "bytes": size,
+                "idle": None if idle is None else round(idle, 1),
+            }
+            for (digest, isolated), size, idle in shelf.loaded()
+        ],
+        "model_memory": {"bytes": used, "budget": budget},
+    }
+
+
 def _signer(shelf: Shelf, signer: Any) -> View:
     return {"peer": signer, "own": signer == shelf.me, "trusted": shelf.trusts(signer)}
 
