@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from meshinfer.detect.isolated import AnyDetector, Isolated
+from meshinfer.detect.onnx import make_ready
 
 D = TypeVar("D", bound=AnyDetector)
 
@@ -36,6 +37,7 @@ def measured(load: Callable[[], D]) -> tuple[D, int]:
     A model is tried on one picture while it loads. More threads make it grow further, and what others allocate or free
     in that moment counts too: that is what the bounds are for.
     """
+    make_ready()  # the runtime itself is no model's
     give_back()
     before = resident()
     detector = load()

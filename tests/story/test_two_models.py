@@ -42,7 +42,7 @@ def test_what_a_classifier_says_of_a_detector_s_boxes(tmp_path: Path) -> None:
         alice.cli("results", "two", "-d", str(out_dir))
         (line,) = (out_dir / "detections.jsonl").read_text().splitlines()
         seen = [(d["label"], d["score"], d["box"]) for d in json.loads(line)["detections"]]
-        assert [label for label, _, _ in seen] == ["red", "thing"]
+        assert [label for label, _, _ in seen] == ["thing", "red"]
         assert seen[0][2] == seen[1][2] == [8.0, 8.0, 24.0, 24.0]
         status = alice.ask("status")
         assert {model["reference"] for model in status["models"]} == {"boxes", "colours"}
