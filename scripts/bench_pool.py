@@ -70,7 +70,7 @@ def main() -> None:
         alone = len(tight.loaded())
         print(f"  room for both: {switch:.4f} ms a switch (p99 {statistics.quantiles(under, n=100)[98]:.4f})")
         print(
-            f"  over budget:   {reload:.1f} ms a switch, which loads: {reload / switch:.0f} times as long; {alone} loaded"
+            f"  over budget:   {reload:.1f} ms a switch, {reload / switch:.0f} times as long; {alone} loaded at a time"
         )
         for text in said:
             print(f"  said: {text}")

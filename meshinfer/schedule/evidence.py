@@ -1,7 +1,7 @@
 """What a roll-out has shown so far: the outcomes of the jobs under its channel, the candidate's and the others'.
 
 Footage differs between peers more than models do, so a canary is compared with itself first: with what it did earlier
-under the same channel, with the model that the candidate is to replace and the same `detect`.
+under the same channel, with the model that the candidate is to replace and the same `detect` and `then`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from meshinfer.model.channel import Channel
 from meshinfer.model.ids import PeerId
-from meshinfer.model.job import Detect
+from meshinfer.model.job import Detect, Then
 from meshinfer.schedule.job import JobState
 from meshinfer.schedule.tally import Tally
 
@@ -85,6 +85,6 @@ def gather(channel: Channel, jobs: Iterable[JobState]) -> Evidence:
     return Evidence(canaries, earlier, rest, absent)
 
 
-def _rules(job: JobState) -> tuple[Detect, int] | None:
+def _rules(job: JobState) -> tuple[Detect, Then | None, int] | None:
     spec = job.info.spec
-    return None if spec is None else (spec.detect, spec.limits.detections)
+    return None if spec is None else (spec.detect, spec.then, spec.limits.detections)
