@@ -20,7 +20,7 @@ function readable (value) {
 }
 
 export async function checkGolden (schema, folder) {
-  const { seed, origin, mesh, records, works } = load(folder, 'records')
+  const { seed, origin, mesh, records, works: jobs } = load(folder, 'records')
   const messages = load(folder, 'messages')
   const key = await generateKeyPairFromSeed('Ed25519', bytesOf(seed))
   assert.equal(peerIdFromPrivateKey(key).toString(), origin)
@@ -47,7 +47,7 @@ export async function checkGolden (schema, folder) {
     assert.throws(() => decode(bytesOf(encoded).slice(0, -1)))
     refused++
   }
-  for (const { id, spec, model, nonce, work } of works) {
+  for (const { id, spec, model, nonce, work } of jobs) {
     const order = { id, model, spec: bytesOf(spec.slice(4)), nonce: bytesOf(nonce.slice(4)) }
     assert.equal(jobId(order), id)
     assert.equal(workOf(order), work)
