@@ -43,6 +43,10 @@ export class Schema {
       const [fits, item] = [length(m[1]), this.type(m[2])]
       return (v, closed) => Array.isArray(v) && fits(v.length) && v.every(x => item(x, closed))
     }
+    if ((m = words.match(/^\[(.*)\]$/))) {
+      const items = m[1].split(', ').map(word => this.type(word))
+      return v => Array.isArray(v) && v.length === items.length && items.every((fits, i) => fits(v[i]))
+    }
     if ((m = words.match(/^map (\(.*?\)) of (.*) to (.*)$/))) {
       const [fits, key, item] = [length(m[1]), this.type(m[2]), this.type(m[3])]
       return v => isMap(v) && fits(Object.keys(v).length) && Object.entries(v).every(([k, x]) => key(k) && item(x))
