@@ -66,7 +66,7 @@ class Fetching(Peer):
     def _use(self) -> None:
         cards = self.shelf.runnable()
         self.driver.feed(ModelsChanged({card.digest: card.classes for card in cards}, self.shelf.refused()))
-        self.neighbours.state_again(models=model_refs(cards))
+        self.neighbours.state_again(models=model_refs(cards, {}))
 
     async def models_changed(self) -> None:
         self._use()
