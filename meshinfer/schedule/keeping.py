@@ -92,8 +92,8 @@ AS_KNOWN = Taken(Fate.KNOWN)
 class Keeping:
     """Decides what goes into `log` and what leaves it. `takes_part`: whether the schedule has a part in a job."""
 
-    def __init__(self, log: RecordLog, takes_part: Callable[[JobId], bool]) -> None:
-        self.log = log
+    def __init__(self, log: RecordLog, takes_part: Callable[[JobId], bool], asked: float = ASKED) -> None:
+        self.log, self._asked = log, asked
         self._takes_part = takes_part
         self._followed: dict[JobId, float] = {}
         self._relayed: dict[JobId, float] = {}
@@ -137,7 +137,7 @@ class Keeping:
 
     def follow(self, job: JobId, now: float) -> None:
         """Somebody asks about the job here."""
-        self._followed[job] = now + ASKED
+        self._followed[job] = now + self._asked
         self.begin(job, now)
 
     def relay(self, jobs: Iterable[JobId], now: float) -> None:

@@ -54,11 +54,15 @@ def progress(state: ScheduleState, job: JobState, now: float) -> Progress:
             spans[unit] = max(count, spans.get(unit, 0))
     winners: dict[TaskId, PeerId] = {}
     over: set[TaskId] = set()
+    failed: Counter[PeerId] = Counter()
+    """Tasks that a peer has failed at, and that another holder may still do."""
     for task in sorted(job.outcomes):
         if (canonical := job.canonical(task)) is not None:
             winners[task] = canonical[0]
         if job.fate(task) is not None:
             over.add(task)
+        else:
+            failed.update(job.ended(task).keys())
     open_in = Counter(spans)
     open_in.subtract(unit_of(task) for task in over)
     open_units = {unit for unit, count in open_in.items() if count > 0}
@@ -72,14 +76,18 @@ def progress(state: ScheduleState, job: JobState, now: float) -> Progress:
     }
     known = {task for task in job.running if span_of(task) < spans.get(unit_of(task), 0)}
     running = (at_work | known) - over
-    missing = tuple(
-        peer for peer in sorted(job.held.keys() - live) if any(unit in open_units for unit in job.held[peer])
-    )
+    able = {
+        peer
+        for peer, units in job.held.items()
+        if sum(max(0, open_in[unit]) for unit in units)
+        > failed[peer]  # it holds an open task that it has not failed at
+    }
+    missing = tuple(sorted(able - live))
     pending = sum(open_in[unit] for unit in open_units)
     shares = _shares(state, job)
     frames, detections = _counted(job, winners, shares)
     return Progress(
-        _stage(job, bool(spans), bool(open_units), bool(running), open_units, live, now),
+        _stage(job, bool(spans), bool(open_units), bool(running or able & live), now),
         sum(spans.values()),
         len(winners),
         len(over) - len(winners),
@@ -95,18 +103,14 @@ def progress(state: ScheduleState, job: JobState, now: float) -> Progress:
     )
 
 
-def _stage(
-    job: JobState, tasks: bool, left: bool, running: bool, open_units: set[UnitId], live: set[PeerId], now: float
-) -> Stage:
+def _stage(job: JobState, tasks: bool, left: bool, goes_on: bool, now: float) -> Stage:
     if job.cancelled is not None:
         return "cancelled"
     if tasks and not left:
         return "done"
     if not job.is_open(now):
         return "expired"
-    if not tasks:
-        return "waiting"
-    return "running" if running or any(not open_units.isdisjoint(job.held[peer]) for peer in live) else "waiting"
+    return "running" if tasks and goes_on else "waiting"
 
 
 def _shares(state: ScheduleState, job: JobState) -> dict[PeerId, Share]:

@@ -30,6 +30,9 @@ FULL_DISK_PAUSE = 1.0
 RATE, BURST = 5, 20
 """Announcements a second, and at once."""
 
+LOOKED = 2.0
+"""Seconds that a job is followed after somebody asked: far less than real peers do, so that it ends within a storm."""
+
 URGENT = frozenset({"job", "cancel"})
 
 
@@ -89,7 +92,7 @@ class Books:
         self._host, self._keys, self._store, self._unseal = host, keys, store, unsealer
         self.own = StoreId(keys.peer, store.incarnation)
         self.log = RecordLog(self.own)
-        self.keeping = Keeping(self.log, host.takes_part)
+        self.keeping = Keeping(self.log, host.takes_part, LOOKED)
         self.rejected: Counter[str] = Counter()
         self.lies: set[bytes] = set()
         """What an attacker made up: it does not come to believe itself."""
@@ -172,6 +175,11 @@ class Books:
             for early in self.keeping.overheard.take(job):
                 self._believe(early.record, early.born, self._host.clock(), None)
         return jobs
+
+    def follow(self, job: JobId) -> None:
+        """Somebody asks about the job here."""
+        self.keeping.follow(job, self._host.clock())
+        self._tell_joined()
 
     def relay(self, jobs: Iterable[JobId]) -> None:
         self.keeping.relay(jobs, self._host.clock())

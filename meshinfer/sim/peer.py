@@ -20,7 +20,7 @@ from meshinfer.schedule.sketch import sketch
 from meshinfer.schedule.state import ScheduleState
 from meshinfer.schedule.worklist import WEIGHT
 from meshinfer.sim.agenda import Agenda, Process
-from meshinfer.sim.books import Books, Unsealer
+from meshinfer.sim.books import LOOKED, Books, Unsealer
 from meshinfer.sim.chance import Rng
 from meshinfer.sim.chronicle import Chronicle
 from meshinfer.sim.fetch import Fetching
@@ -221,6 +221,12 @@ class Peer:
 
     def note(self, what: str, task: TaskId) -> None:
         self.around.chronicle.note(self.process.name, what, task)
+
+    def look(self, job: JobId) -> None:
+        """Somebody asks about a job here, and loses interest."""
+        if job in self.state.jobs:
+            self.books.follow(job)
+            self.later(LOOKED + 0.001, "looked", self.books.tidy)
 
     def _tidy(self) -> None:
         self.books.tidy()

@@ -64,6 +64,8 @@ class Faults(Struct, frozen=True, forbid_unknown_fields=True):
     """Files that are deleted, or copied from another peer."""
     models: Span = 0.1
     """Times that a model is taken away, for as long as a peer is `down`."""
+    looks: Span = 0.5
+    """Times that somebody asks a peer about a job, loses interest, and asks again."""
     rolled_back: Share = 0.0
     """Of peers that died and kept their store: those that come back with a copy that was made of it before."""
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 
+from meshinfer.model.ids import JobId
+from meshinfer.sim.books import LOOKED
 from meshinfer.sim.peer import CLASSES, EPOCH, MODEL, Around, Peer
 from meshinfer.sim.scenario import Spans
 from meshinfer.sim.store import Store
@@ -40,6 +42,7 @@ class Storm:
         self._plan(faults.jumps * n, "clock", self._jump)
         self._plan(faults.moves * n, "file", self._move)
         self._plan(faults.models * n, "model", self._take_model)
+        self._plan(faults.looks * n, "look", self._look)
         if n > 1:
             self._plan(faults.cuts * n, "cut", self._cut)
             self._plan(faults.partitions, "partition", self._part)
@@ -91,7 +94,9 @@ class Storm:
         self._around.watch.died(peer)
         peer.process.alive = False
         self._network.died(peer.index)
-        if sum(not other.gone for other in self._peers) > FEWEST and rng.random() < faults.gone:
+        others = [other for other in self._peers if not other.gone and other is not peer]
+        has_model = any(other.models for other in others)  # or what lies with the others could never be done
+        if len(others) >= FEWEST and rng.random() < faults.gone and has_model:
             peer.gone = True
             self._chronicle.note(name, "never comes back")
             self._gone(peer)
@@ -161,6 +166,18 @@ class Storm:
         peer.set_models({})
         back = self._lasting(self._scenario.faults.down)
         self._agenda.after(back, "model back", partial(peer.set_models, {MODEL: CLASSES}))
+
+    def _look(self) -> None:
+        peer = self._rng.choice(self._peers)
+        if peer.process.alive and peer.state.jobs:
+            job = self._rng.choice(sorted(peer.state.jobs))
+            self._look_at(peer, job)
+            again = LOOKED + self._rng.uniform(0.002, 0.5)
+            self._agenda.after(again, "look again", partial(self._look_at, peer, job), peer.process)
+
+    def _look_at(self, peer: Peer, job: JobId) -> None:
+        self._chronicle.note(peer.process.name, f"somebody asks about job {job}")
+        peer.look(job)
 
     # ---- links -------------------------------------------------------------------------------------------------------
 

@@ -81,7 +81,8 @@ def _type(schema: inspect.Type) -> str:
         case inspect.VarTupleType():
             return f"array{_length(schema)} of {_type(schema.item_type)}"
         case inspect.TupleType():
-            return "[" + ", ".join(map(_type, schema.item_types)) + "]"
+            (item,) = set(map(_type, schema.item_types))
+            return f"array ({len(schema.item_types)}) of {item}"
         case inspect.DictType():
             return f"map{_length(schema)} of {_type(schema.key_type)} to {_type(schema.value_type)}"
         case inspect.StructType():

@@ -202,6 +202,16 @@ def back_again(plant: Plant) -> None:
     plant.setattr(Keeping, "hear", credulous)
 
 
+def closed_by_an_older_life(plant: Plant) -> None:
+    """A sync closes a log that was let go of, and begun anew, since it began."""
+    ends = Keeping.ends
+
+    def trusting(self: Keeping, peer: Any, seen: Any, asked: Any, lives: int) -> None:
+        ends(self, peer, seen, asked, self.log.lives)
+
+    plant.setattr(Keeping, "ends", trusting)
+
+
 def broken(shipped: Scenario, seed: int) -> Violated | None:
     try:
         World(shipped, seed, random.Random(seed)).run()
@@ -227,6 +237,7 @@ def broken(shipped: Scenario, seed: int) -> Violated | None:
         (blind_to_deletions, "sparse", {"I4"}),
         (names_told, "mixed", {"I5"}),
         (nothing_replaced, "mixed", {"I7"}),
+        (closed_by_an_older_life, "outsiders", {"I6"}),
     ],
 )
 def test_a_planted_bug_is_found(

@@ -51,12 +51,13 @@ def test_each_number_of_peers_is_drawn_and_small_ones_more_often() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "seeds"), [("calm", 30), ("crashes", 30), ("partitions", 30), ("silent", 20), ("sparse", 3)]
+    ("name", "seeds"),
+    [("calm", 30), ("crashes", 30), ("partitions", 30), ("silent", 20), ("sparse", 3), ("outsiders", 20)],
 )
 def test_each_kind_of_fault(name: str, seeds: int) -> None:
     runs = [run(SHIPPED[name], seed) for seed in range(seeds)]
-    assert sum(r.tasks for r in runs) > 100
-    assert (sum(r.crashes for r in runs) > 0) == (name not in {"calm", "partitions"})
+    assert sum(r.tasks for r in runs) > 30
+    assert (sum(r.crashes for r in runs) > 0) == (name not in {"calm", "partitions", "outsiders"})
 
 
 def test_without_gossip_all_is_learnt_from_syncs() -> None:

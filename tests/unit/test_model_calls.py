@@ -28,6 +28,7 @@ class Node:
 
     def __init__(self, folder: Path, state: ScheduleState) -> None:
         self.shelf, self.driver, self.changes = a_shelf(folder), SimpleNamespace(state=state), 0
+        self.speeds = SimpleNamespace(classes={})
 
     async def models_changed(self) -> None:
         self.changes += 1
