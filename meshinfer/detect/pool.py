@@ -118,6 +118,14 @@ class Pool(Generic[K, V]):
                     self._say(f"{' and '.join(map(self._called, dict.fromkeys(keys)))} {remark}")
             return lease
 
+    def has_room(self, *keys: K) -> bool:
+        """Whether a lease of these would throw nothing out. What `estimate` raises."""
+        with self._changed:
+            missing = {key: self._bytes.get(key) for key in keys if key not in self._slots}
+            total = self._total()
+        needed = sum(self._estimate(key) if known is None else known for key, known in missing.items())
+        return not missing or total + needed <= self.budget
+
     def offer(self, key: K, value: V, took: int) -> None:
         """Keep what was loaded elsewhere, where there is room; it takes the place of one that is here."""
         with self._changed:

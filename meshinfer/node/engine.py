@@ -47,6 +47,8 @@ _WINDOW_PER_WORKER = 16
 IDLE = 60.0
 """Seconds without work after which the videos that were read last are closed. Work that moves to another peer may come
 back, and the way to the middle of a long video is long."""
+TURN = 5.0
+"""Seconds for which jobs whose models are loaded go before one whose model there is no room for."""
 _MAX_MESSAGE = 400
 """Characters of an error: what records carry of it is bounded."""
 
@@ -67,15 +69,18 @@ class Engine:
         workers: int | None = None,
         *,
         on_begin: Callable[[TaskId], None] = lambda _: None,
+        has_room: Callable[[WorkItem], bool] = lambda _: True,
     ) -> None:
         """`detector_for`, in the decode thread, gives what a task runs with; `sink` runs in the collector's. Both may
         block and raise MeshInferError.
 
         `on_begin` is called in the decode thread before anything of a task is touched; it may cancel it. A sink that
-        raises fails the batch's task as a host error, of which it is told once more.
+        raises fails the batch's task as a host error, of which it is told once more. `has_room`: whether a task's models
+        throw no others out of the memory; any thread may ask.
         """
         count = workers or os.cpu_count() or 1
         self._detector_for, self._sink, self._on_begin = detector_for, sink, on_begin
+        self._has_room, self._passed_over = has_room, math.inf
         self._buffers = AllBuffers()
         self._queues: dict[str, deque[Run]] = {}
         """What waits of each job; the job whose turn it is comes first."""
@@ -173,8 +178,7 @@ class Engine:
     def _turn(self) -> Run | None:
         """The next task of the job whose turn it is."""
         while self._queues:
-            job = next(iter(self._queues))
-            queue = self._queues.pop(job)
+            queue = self._queues.pop(job := self._next_job())
             run = queue.popleft()
             while run.dropped and queue:
                 run = queue.popleft()
@@ -183,6 +187,20 @@ class Engine:
             if not run.dropped:
                 return run
         return None
+
+    def _next_job(self) -> str:
+        """Whose turn it is. Where that throws a model out of the memory, those that need not go first for a while: to
+        load one takes longer than many a task.
+        """
+        job = first = next(iter(self._queues))
+        if not self._has_room(self._queues[first][0].item):
+            now = time.monotonic()
+            self._passed_over = min(self._passed_over, now)
+            if now < self._passed_over + TURN:
+                job = next((job for job, queue in self._queues.items() if self._has_room(queue[0].item)), first)
+        if job == first:
+            self._passed_over = math.inf
+        return job
 
     def _drain(self) -> None:
         """Wait until no frame is on its way."""

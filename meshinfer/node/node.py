@@ -134,6 +134,7 @@ class Node:
             self.driver,
             find=self.catalog.find,
             detector_for=lambda item: self._detector(item.model, item.then, item.isolate),
+            has_room=lambda item: shelf.has_room(*item.models, isolate=item.isolate or config.models.isolate),
             on_events=self.hub.recorded,
             on_trouble=self.health.trouble,
             workers=limits.workers,

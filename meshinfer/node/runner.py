@@ -78,6 +78,7 @@ class Runner:
         *,
         find: Find,
         detector_for: Callable[[WorkItem], Lease[AnyDetector]],
+        has_room: Callable[[WorkItem], bool] = lambda _: True,
         on_events: Callable[[list[Event]], None],
         on_trouble: Callable[[str], None],
         workers: int | None,
@@ -92,7 +93,7 @@ class Runner:
         self._trio = trio.lowlevel.current_trio_token()
         self.first_inference: dict[JobId, float] = {}
         """When each job's first inference began here, in seconds of the system's monotonic clock: for measuring."""
-        self._engine = Engine(detector_for, self._sink, workers, on_begin=self._on_begin)
+        self._engine = Engine(detector_for, self._sink, workers, on_begin=self._on_begin, has_room=has_room)
 
     @property
     def meter(self) -> Meter:

@@ -47,11 +47,18 @@ class WorkItem:
     job: str = ""
     """Tasks of several jobs take turns."""
     then: Then | None = None
+    """A second model, which looks at what the first one finds."""
     isolate: bool = False
     """The model runs in a process of its own."""
     alone: bool = False
     """Nothing else is decoded or computed meanwhile, and the first frame is told of at once: if the process dies, it is
     known of what."""
+
+    @property
+    def models(self) -> tuple[ModelDigest, ...]:
+        """One, or two."""
+        second = self.then.digest if self.then is not None else None
+        return (self.model,) if second is None else (self.model, second)
 
 
 class TaskError(NamedTuple):

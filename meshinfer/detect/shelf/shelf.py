@@ -221,6 +221,12 @@ class Shelf:
             self.used(digest)
         return self._pool.lease(*((digest, isolate) for digest in digests))
 
+    def has_room(self, *digests: ModelDigest, isolate: bool = False) -> bool:
+        """Whether a lease of these would throw nothing out of the memory; of what is not here, that it would not."""
+        with suppress(ModelError):
+            return self._pool.has_room(*((digest, isolate) for digest in digests))
+        return True
+
     def get(self, digest: ModelDigest, isolate: bool = False) -> AnyDetector:
         """As `lease`, for whoever keeps it: it stays in the memory though the pool may have thrown it out."""
         with self.lease(digest, isolate=isolate) as (detector,):
