@@ -75,8 +75,8 @@ class Engine:
         block and raise MeshInferError.
 
         `on_begin` is called in the decode thread before anything of a task is touched; it may cancel it. A sink that
-        raises fails the batch's task as a host error, of which it is told once more. `has_room`: whether a task's models
-        throw no others out of the memory; any thread may ask.
+        raises fails the batch's task as a host error, of which it is told once more. `has_room`: whether the models of
+        a task throw no others out of the memory.
         """
         count = workers or os.cpu_count() or 1
         self._detector_for, self._sink, self._on_begin = detector_for, sink, on_begin
