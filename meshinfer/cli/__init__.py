@@ -6,7 +6,6 @@ imported when it is called.
 
 from __future__ import annotations
 
-import importlib
 import io
 import os
 import sys
@@ -14,6 +13,7 @@ from typing import Any, ClassVar, NoReturn
 
 import click
 
+from meshinfer.cli.lazy import Verbs
 from meshinfer.errors import MeshInferError
 
 EPILOG = """\b
@@ -65,29 +65,11 @@ SECTIONS: tuple[Section, ...] = (
 )
 
 
-class Commands(click.Group):
-    """The verbs, imported when called; errors become one line and an exit code."""
+class Commands(Verbs):
+    """The verbs; errors become one line and an exit code."""
 
     table: ClassVar[dict[str, str]] = {name: line for _, verbs in SECTIONS for name, line in verbs.items()}
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(self.table)
-
-    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
-        if name not in self.table:
-            return None
-        command = getattr(importlib.import_module(f"meshinfer.cli.{name}"), name)
-        assert isinstance(command, click.Command)
-        return command
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args and not args[0].startswith("-") and args[0] not in self.table:
-            from meshinfer.model.typed import did_you_mean
-
-            raise click.UsageError(f"there is no command {args[0]!r}{did_you_mean(args[0], self.table)}", ctx)
-        return super().resolve_command(ctx, args)
+    package = "meshinfer.cli"
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         for title, verbs in SECTIONS:

@@ -172,7 +172,7 @@ class Doctor:
             events=self._hub.own_head,
             running=len(state.running),
             records=len(log),
-            no_room="" if state.room else (state.no_room or "no room on its disk")[:512],
+            no_room=state.no_room[:512],
             heard=heard.record.seq if heard is not None else 0,
             lacking=self._lacking(read_vector(ask.vector)),
         )

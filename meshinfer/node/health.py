@@ -70,7 +70,7 @@ class Health:
         free_mb = (await trio.to_thread.run_sync(shutil.disk_usage, self._home)).free // 2**20
         room = free_mb >= self._reserve_mb
         why = "" if room else f"{free_mb} MB of disk left, {self._reserve_mb} MB are kept free (limits.disk_reserve_mb)"
-        if room != self._driver.state.room or why != self._driver.state.no_room:
+        if why != self._driver.state.no_room:
             self._driver.feed(RoomChanged(room, why))
         if not room:
             self._say_now_and_then("disk", f"no tasks are started: {why}; free some disk")
@@ -126,5 +126,5 @@ class Health:
         return {k: round(1000 * ordered[min(len(ordered) - 1, int(q * len(ordered)))], 2) for k, q in at.items()}
 
     def notices(self) -> list[str]:
-        state = self._driver.state
-        return [] if state.room else [f"no tasks are started: {state.no_room}"]
+        why = self._driver.state.no_room
+        return [f"no tasks are started: {why}"] if why else []

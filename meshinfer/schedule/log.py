@@ -25,8 +25,7 @@ from meshinfer.model.facts import BOUND_TO_JOB
 from meshinfer.model.ids import JobId, PeerId
 from meshinfer.model.logs import Extent, LogId
 from meshinfer.model.record import Record
-from meshinfer.schedule.seen import Seen
-from meshinfer.schedule.slots import Fate, Held, Slot, StoreId, job_of
+from meshinfer.schedule.slots import Fate, Held, Log, Slot, StoreId, job_of
 
 __all__ = ["MAX_FLOORS", "MAX_LISTED", "Fate", "Held", "RecordLog", "Slot", "StoreId", "job_of"]
 
@@ -40,17 +39,6 @@ MAX_FLOORS = 10_000
 """Forgotten peers that are remembered as such."""
 
 
-class _Log:
-    __slots__ = ("id", "last", "seen", "slots")
-
-    def __init__(self, log_id: LogId) -> None:
-        self.id = log_id
-        self.seen = Seen()
-        self.slots: dict[int, Slot] = {}
-        self.last = 0
-        """No number in `slots` is above it."""
-
-
 def _list_of(kind: str) -> str:
     return kind if kind in LISTED else ""
 
@@ -61,7 +49,7 @@ class RecordLog:
     def __init__(self, own: StoreId) -> None:
         self._own = own
         self._live: dict[Slot, Held] = {}
-        self._logs: dict[JobId | None, dict[StoreId, _Log]] = {None: {}}
+        self._logs: dict[JobId | None, dict[StoreId, Log]] = {None: {}}
         self._newest: dict[PeerId, int] = {own.origin: own.incarnation}
         self._listed: dict[tuple[PeerId, str], list[tuple[int, int, str, str]]] = {}
         self._publishers: dict[JobId, set[PeerId]] = {}
@@ -261,13 +249,13 @@ class RecordLog:
         for job in jobs:
             self._vectors.pop(job, None)
 
-    def _log(self, origin: PeerId, incarnation: int, job: JobId | None) -> _Log:
+    def _log(self, origin: PeerId, incarnation: int, job: JobId | None) -> Log:
         stores, store = self._logs.setdefault(job, {}), StoreId(origin, incarnation)
         if (log := stores.get(store)) is None:
-            log = stores[store] = _Log(LogId(origin, incarnation, job))
+            log = stores[store] = Log(LogId(origin, incarnation, job))
         return log
 
-    def _see(self, log: _Log, seq: int) -> None:
+    def _see(self, log: Log, seq: int) -> None:
         n = log.seen.n
         log.seen.add(seq)
         if log.seen.n != n or log.id.origin == self._own.origin:

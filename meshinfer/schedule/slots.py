@@ -8,7 +8,9 @@ from typing import NamedTuple
 
 from meshinfer.model.facts import BOUND_TO_JOB
 from meshinfer.model.ids import JobId, PeerId
+from meshinfer.model.logs import LogId
 from meshinfer.model.record import Record
+from meshinfer.schedule.seen import Seen
 
 
 class StoreId(NamedTuple):
@@ -32,6 +34,19 @@ class Held(NamedTuple):
     record: Record
     born: float
     """When it was first heard of anywhere, on the local clock: `now` less the age it came with."""
+
+
+class Log:
+    """What is held and was seen of one sequence of numbers."""
+
+    __slots__ = ("id", "last", "seen", "slots")
+
+    def __init__(self, log_id: LogId) -> None:
+        self.id = log_id
+        self.seen = Seen()
+        self.slots: dict[int, Slot] = {}
+        self.last = 0
+        """No number in `slots` is above it."""
 
 
 class Fate(Enum):

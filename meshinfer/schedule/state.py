@@ -66,11 +66,6 @@ class ScheduleState:
         return self._worklist.running
 
     @property
-    def room(self) -> bool:
-        """Whether tasks may be started."""
-        return not self.no_room
-
-    @property
     def no_room(self) -> str:
         """Why no task is started, where that is so."""
         return self._worklist.no_room

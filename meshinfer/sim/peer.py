@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from functools import lru_cache, partial
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from meshinfer.errors import ProtocolError
 from meshinfer.model.catalog import Entry, SourceSummary
@@ -32,6 +32,7 @@ from meshinfer.sim.push import Push
 from meshinfer.sim.scenario import Scenario
 from meshinfer.sim.store import Row, Store
 from meshinfer.sim.sync import Syncs
+from meshinfer.sim.watch import Watch
 from meshinfer.wire.messages import read_announcement
 
 MODEL = ModelDigest("5" * 64)
@@ -65,28 +66,6 @@ class Around(NamedTuple):
     chronicle: Chronicle
     unsealer: Unsealer
     watch: Watch
-
-
-class Watch(Protocol):
-    """Whoever checks what must hold."""
-
-    def starts(self, peer: Peer, task: TaskId, entry: Entry) -> None:
-        """The schedule wants a task to be worked on."""
-
-    def begins(self, peer: Peer, task: TaskId) -> None:
-        """Work on a task begins: nothing of it was done, or not all."""
-
-    def lets_go(self, peer: Peer, task: TaskId) -> None:
-        """Work on a task ends before it is over."""
-
-    def handled(self, peer: Peer, stimulus: st.Stimulus) -> None:
-        """The schedule has taken in a stimulus, and its effects were asked for."""
-
-    def leaves(self, peer: Peer, data: bytes) -> None:
-        """Something is about to be sent."""
-
-    def died(self, peer: Peer) -> None:
-        """Its process is about to be no more."""
 
 
 class Peer:

@@ -46,7 +46,7 @@ async def test_a_full_disk_stops_tasks_and_is_said_once_a_minute(world: World, m
     assert said == []
     assert notices() == []
     disk.free_mb = 100
-    await until(lambda: not alice.driver.state.room, 6)
+    await until(lambda: alice.driver.state.no_room, 6)
     alice.holds("film")
     job = alice.publish()
     began = trio.current_time()
@@ -76,9 +76,9 @@ async def test_a_store_that_cannot_be_written_is_tried_again(world: World, monke
         watch.trouble("no room left to write")
     assert len(said) == 1
     assert "keeps serving" in said[0]
-    assert not alice.driver.state.room
+    assert alice.driver.state.no_room
     alice.nursery.start_soon(watch.serve)
-    await until(lambda: alice.driver.state.room, 6)
+    await until(lambda: not alice.driver.state.no_room, 6)
 
 
 async def test_a_bootstrap_peer_that_is_down_is_said_once_a_minute(

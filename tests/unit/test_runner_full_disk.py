@@ -89,7 +89,7 @@ class Host:
         with trio.fail_after(PATIENCE):
             spare = 1
             while not all(mine.status == "ended" for mine in self.driver.state.jobs[self.job.id].mine.values()):
-                if not self.driver.state.room:
+                if self.driver.state.no_room:
                     self.limit(spare)
                     spare += 1
                     self.driver.feed(RoomChanged(True))

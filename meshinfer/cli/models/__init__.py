@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import importlib
 from typing import ClassVar
 
 import click
 
+from meshinfer.cli.lazy import Verbs
 
-class Models(click.Group):
-    """Its verbs, imported when called."""
 
+class Models(Verbs):
     table: ClassVar[dict[str, str]] = {
         "ls": "List the models of this peer.",
         "add": "Add a model to this peer, and sign it.",
@@ -27,28 +26,8 @@ class Models(click.Group):
         "rollback": "Take a channel back.",
         "channels": "Show the channels, and how roll-outs go.",
     }
+    package = "meshinfer.cli.models"
     modules: ClassVar[dict[str, str]] = {"unpin": "pin"}
-    """Verbs that share a file."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(self.table)
-
-    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
-        if name not in self.table:
-            return None
-        module = importlib.import_module(f"meshinfer.cli.models.{self.modules.get(name, name)}")
-        command = getattr(module, name)
-        assert isinstance(command, click.Command)
-        return command
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args and not args[0].startswith("-") and args[0] not in self.table:
-            from meshinfer.model.typed import did_you_mean
-
-            raise click.UsageError(f"there is no command {args[0]!r}{did_you_mean(args[0], self.table)}", ctx)
-        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
