@@ -108,7 +108,7 @@ class Node:
         self._began = time.monotonic()
         self._notices = db.notices
         self.driver = Driver(ScheduleState(identity.peer_id, fetches=config.models.fetch and not guest), self._perform)
-        self._cards = cards
+        self._cards, self._looking = cards, trio.Lock()
         self._use(cards, {})
         self.records = Records(
             mesh, config.mesh.name, identity, db, self.driver, blame=mesh.blame, on_identity=self._on_identity
@@ -249,9 +249,9 @@ class Node:
         self.driver.feed(ModelsChanged({card.digest: card.classes for card in cards}, refused, series))
 
     async def models_changed(self) -> None:
-        cards = await trio.to_thread.run_sync(self.shelf.runnable)
-        self._cards = cards
-        self._use(cards, await trio.to_thread.run_sync(self.shelf.refused))
+        async with self._looking:  # one look at a time: an older one must not be told after a newer one
+            self._cards = await trio.to_thread.run_sync(self.shelf.runnable)
+            self._use(self._cards, await trio.to_thread.run_sync(self.shelf.refused))
         self._tell_models()
 
     def _tell_models(self) -> None:
@@ -308,7 +308,8 @@ class Node:
         if len(held) == 1:
             return next(iter(held))
         if held:
-            which = ", ".join(sorted(f"sha256:{digest[:12]}" for digest in held))
+            named = sorted((model.name, model.version, digest) for digest, model in held.items())
+            which = ", ".join(f"{n}@{v} (sha256:{d[:12]})" if v else f"{n} (sha256:{d[:12]})" for n, v, d in named)
             raise ModelError(f"{reference!r} names several models in this mesh: {which}: say which")
         elsewhere = sorted({m.name for fact in self.driver.state.peers.values() for m in fact.models})
         raise ModelError(f"{not_here}; in the mesh are: {', '.join(elsewhere) or 'none'}") from None

@@ -113,11 +113,10 @@ class Shelf:
             return digest in self._all()
 
     def held(self, digest: ModelDigest) -> Held:
-        """Raises ModelError."""
-        with self._lock:
-            if (held := self._all().get(digest)) is None:
-                raise ModelError(f"no model sha256:{digest[:12]} here")
-            return held
+        """Raises ModelError. Waits for nobody who adds or removes one: the engine asks with its own lock held."""
+        if (held := self._all().get(digest)) is None:
+            raise ModelError(f"no model sha256:{digest[:12]} here")
+        return held
 
     def path(self, digest: ModelDigest) -> Path:
         """Of its ONNX file. Raises ModelError."""
@@ -334,6 +333,8 @@ class Shelf:
     # ---- the folder, read once ---------------------------------------------------------------------------------------
 
     def _all(self) -> dict[ModelDigest, Held]:
+        if (models := self._models) is not None:
+            return models
         with self._lock:
             if self._models is None:
                 self._models = self._read()
