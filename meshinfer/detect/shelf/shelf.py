@@ -94,9 +94,10 @@ class Shelf:
             return tuple(sorted((h.card for h in self._all().values()), key=lambda c: (c.name, c.version, c.digest)))
 
     def runnable(self) -> tuple[ModelCard, ...]:
-        """Those of `list` that may run here."""
+        """Those of `list` that may run here, what was wanted last first."""
         refused = self.refused()
-        return tuple(card for card in self.list() if card.digest not in refused)
+        cards = [card for card in self.list() if card.digest not in refused]
+        return tuple(sorted(cards, key=lambda card: -self._folder.last_used(card.digest)))
 
     def refused(self) -> dict[ModelDigest, str]:
         """What lies here and may not run: why, and what would change it."""
