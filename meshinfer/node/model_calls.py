@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,7 +39,7 @@ def _model(shelf: Shelf, args: Args) -> View:
 
 def _add(shelf: Shelf, args: Args) -> View:
     file = Path(str(args.get("file", "")))
-    if not file.is_file():
+    if not os.path.isfile(file):  # noqa: PTH113  unlike Path's it has an answer for a name that no file can have
         raise ModelError(f"{file}: no such file; give the path of an .onnx file")
     sidecar = Path(str(args["sidecar"])) if args.get("sidecar") else None
     card = shelf.add(file, args.get("name") or None, args.get("version") or None, sidecar)

@@ -62,7 +62,7 @@ def judge(evidence: Evidence, *, over: bool) -> Judgement:
         if reason:
             return Judgement("rollback", reason)
     peers = len(evidence.canaries)
-    seen = f"{tried.frames} frames in {tried.tasks} tasks on {peers} peer{'s' if peers != 1 else ''}"
+    seen = f"{tried.frames} frames in {tried.tasks} task{'s' if tried.tasks != 1 else ''} on {peers} peer{'s' if peers != 1 else ''}"
     if not over:
         return Judgement("wait", f"nothing wrong so far: {seen}")
     if tried.frames < MIN_FRAMES:
