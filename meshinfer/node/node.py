@@ -139,6 +139,7 @@ class Node:
             has_room=lambda item: shelf.has_room(*item.models, isolate=item.isolate or config.models.isolate),
             on_events=self.hub.recorded,
             on_trouble=self.health.trouble,
+            on_lost=self.models_changed,
             workers=limits.workers,
         )
         self.handover = Handover(mesh, self.driver)
