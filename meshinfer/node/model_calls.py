@@ -162,8 +162,8 @@ class ModelCalls:
         digest = ModelDigest(view["digest"])
         held_by = [
             {"peer": peer, "name": state.called(peer), "connected": peer in state.connected}
-            for peer, fact in sorted(state.peers.items())
-            if peer != state.me and any(m.digest == digest for m in fact.models)
+            for peer in sorted(state.models.holders.get(digest, ()))
+            if peer != state.me
         ]
         signers = [{**signer, "name": state.called(PeerId(signer["peer"]))} for signer in view["signers"]]
         return {**view, "signers": signers, "held_by": held_by, "fps": self._node.speeds.classes.get(digest, 0)}
