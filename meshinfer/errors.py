@@ -64,6 +64,10 @@ class ModelError(MeshInferError):
     """A model that was rejected, that nobody knows, or that failed while running."""
 
 
+class ModelDamaged(ModelError):
+    """What lies on the shelf is no longer what its digest names: the same model may come again from elsewhere."""
+
+
 class StoreError(MeshInferError):
     """The peer's database could not be read or written."""
 

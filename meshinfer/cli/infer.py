@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -93,7 +94,7 @@ def _there(
 
 def _existing(picture: str) -> Path:
     path = Path(picture).expanduser().absolute()
-    if not path.is_file():
+    if not os.path.isfile(path):  # noqa: PTH113  unlike Path's it has an answer for a name that no file can have
         raise ConfigError(f"{picture}: no such file; give the path of a picture")
     return path
 

@@ -103,7 +103,9 @@ class Pool(Generic[K, V]):
         with self._turn:
             while (lease := self._taken(keys)) is None:
                 with self._changed:
-                    missing = next(key for key in keys if key not in self._slots)
+                    missing = next((key for key in keys if key not in self._slots), None)
+                    if missing is None:
+                        continue  # the last of them was offered meanwhile
                     known = self._bytes.get(missing)
                 need = self._estimate(missing) if known is None else known
                 self._make_room(need, keys)

@@ -25,6 +25,9 @@ MAX_OUTCOMES = 200
 MAX_RUNNING = 256
 """Tasks that one claim names."""
 
+MAX_MODELS = 128
+"""Models that a peer names in its record: others do not hear of more."""
+
 RawUnit = Annotated[bytes, Meta(min_length=12, max_length=12)]
 """A UnitId as its 12 bytes."""
 
@@ -56,7 +59,7 @@ class PeerFact(Struct, frozen=True, omit_defaults=True):
     cores: Annotated[int, Meta(ge=1, le=65536)]
     memory_mb: Count
     providers: Annotated[tuple[Annotated[str, Meta(max_length=64)], ...], Meta(max_length=32)] = ()
-    models: Annotated[tuple[ModelRef, ...], Meta(max_length=128)] = ()
+    models: Annotated[tuple[ModelRef, ...], Meta(max_length=MAX_MODELS)] = ()
     guest: bool = False
     """A command that joined for as long as it runs: nobody keeps dialing it."""
 

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from meshinfer.detect.isolated import AnyDetector
 from meshinfer.detect.pool import Lease
-from meshinfer.errors import MediaError, MeshInferError, ModelError
+from meshinfer.errors import MediaError, MeshInferError, ModelDamaged, ModelError
 from meshinfer.media.frames import Frame, Frames, Videos, open_frames
 from meshinfer.media.windows import Window, Windows
 from meshinfer.model.detection import FrameResult
@@ -358,6 +358,8 @@ def _explain(error: Exception) -> TaskError:
     match error:
         case MediaError():
             return TaskError("input", text)
+        case ModelDamaged():
+            return TaskError("lost", text)
         case ModelError():
             return TaskError("model", text)
         case MeshInferError():

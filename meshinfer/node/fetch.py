@@ -6,6 +6,7 @@ import random
 import time
 from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -131,8 +132,9 @@ class Fetcher:
     def _tidy(self) -> None:
         """What was begun long ago goes: it would be found again by its hashes, but nobody seems to need it."""
         for path in self._means.folder.glob("*.part"):
-            if path.stat().st_mtime < time.time() - KEPT:
-                path.unlink(missing_ok=True)
+            with suppress(OSError):  # it lies there on
+                if path.stat().st_mtime < time.time() - KEPT:
+                    path.unlink()
 
     def status(self) -> list[dict[str, Any]]:
         """What is under way, in plain values."""

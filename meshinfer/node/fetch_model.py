@@ -18,7 +18,7 @@ from meshinfer.model.bundle import Bundle, Vouched
 from meshinfer.model.ids import ModelDigest, PeerId
 from meshinfer.node.fetch_chunks import Chunks
 from meshinfer.node.fetch_file import PartFile
-from meshinfer.node.fetch_talk import PROTOCOL, Held, draw, offers
+from meshinfer.node.fetch_talk import MAX_SEALS, PROTOCOL, Held, draw, offers
 from meshinfer.schedule.stimuli import FetchMoved
 
 T = TypeVar("T")
@@ -93,7 +93,7 @@ class ModelFetch:
         self._chunks: Chunks | None = None
         self._opening = trio.Lock()
         self._seals: dict[PeerId, Vouched] = {}
-        """Of whatever was offered, by signer."""
+        """Of what was offered, by signer: of all that are trusted, and of some strangers whom others may trust."""
         self._useless: dict[bytes, tuple[float, str]] = {}
         """Seals of what did not run here: not before when, and why."""
         self._trouble = ""
@@ -187,7 +187,9 @@ class ModelFetch:
     async def _agree(self, source: _Source, offered: list[Vouched]) -> Chunks | None:
         """What to draw from somebody who offers this; None: nothing now."""
         now = trio.current_time()
-        self._seals.update((v.signer, v) for v in offered)
+        for v in offered:
+            if len(self._seals) < MAX_SEALS or self._means.shelf.trusts(v.signer):
+                self._seals[v.signer] = v
         trusted = [v for v in offered if self._means.shelf.trusts(v.signer)]
         usable = [v for v in trusted if self._useless.get(v.sealed, (0.0, ""))[0] <= now]
         source.refused = ""
@@ -227,8 +229,13 @@ class ModelFetch:
             source.again = trio.current_time() + DISK_AGAIN
             self._trouble = str(e)
             return None
-        await means.on_change()  # others may have gone for it
-        return Chunks(vouched, file, missing)
+        chunks = Chunks(vouched, file, missing)
+        try:
+            await means.on_change()  # others may have gone for it
+        except trio.Cancelled:
+            file.close()
+            raise
+        return chunks
 
     def _make_room(self, file: PartFile, size: int, spare: Collection[ModelDigest]) -> set[int]:
         """Raises ModelError where there is none."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,7 +39,7 @@ def _model(shelf: Shelf, args: Args) -> View:
 
 def _add(shelf: Shelf, args: Args) -> View:
     file = Path(str(args.get("file", "")))
-    if not file.is_file():
+    if not os.path.isfile(file):  # noqa: PTH113  unlike Path's it has an answer for a name that no file can have
         raise ModelError(f"{file}: no such file; give the path of an .onnx file")
     sidecar = Path(str(args["sidecar"])) if args.get("sidecar") else None
     card = shelf.add(file, args.get("name") or None, args.get("version") or None, sidecar)
@@ -110,6 +111,13 @@ class ModelCalls:
     async def _ask(self, call: str, args: Args) -> View:
         return await trio.to_thread.run_sync(CALLS[call], self._node.shelf, args)
 
+    async def _change(self, call: str, args: Args) -> View:
+        """As `_ask`, and the node hears of it, though who asked may have gone meanwhile: the shelf has changed then."""
+        with trio.CancelScope(shield=True):
+            answer = await self._ask(call, args)
+            await self._node.models_changed()
+        return answer
+
     async def models(self, args: Args) -> Answers:
         answer = await self._ask("models", args)
         yield {"end": {"models": [self._known(view) for view in answer["models"]]}}
@@ -118,14 +126,11 @@ class ModelCalls:
         yield {"end": {"model": self._known((await self._ask("model", args))["model"])}}
 
     async def add(self, args: Args) -> Answers:
-        answer = await self._ask("model_add", args)
-        await self._node.models_changed()
+        answer = await self._change("model_add", args)
         yield {"end": {"model": self._known(answer["model"])}}
 
     async def verify(self, args: Args) -> Answers:
-        answer = await self._ask("model_verify", args)
-        await self._node.models_changed()  # what is damaged runs no more, what was mended runs again
-        yield {"end": answer}
+        yield {"end": await self._change("model_verify", args)}  # what is damaged runs no more, what was mended does
 
     async def remove(self, args: Args) -> Answers:
         """Raises ModelError for one that an open job has work for here, without `force`."""
@@ -136,9 +141,7 @@ class ModelCalls:
                 f"{card.reference} is run here by {', '.join(jobs[:3])}: wait, cancel the job, or give --force "
                 "(its tasks here then fail)"
             )
-        answer = await self._ask("model_remove", {**args, "model": card.digest})
-        await self._node.models_changed()
-        yield {"end": answer}
+        yield {"end": await self._change("model_remove", {**args, "model": card.digest})}
 
     async def pin(self, args: Args) -> Answers:
         yield {"end": {"model": self._known((await self._ask("model_pin", args))["model"])}}
@@ -159,8 +162,8 @@ class ModelCalls:
         digest = ModelDigest(view["digest"])
         held_by = [
             {"peer": peer, "name": state.called(peer), "connected": peer in state.connected}
-            for peer, fact in sorted(state.peers.items())
-            if peer != state.me and any(m.digest == digest for m in fact.models)
+            for peer in sorted(state.models.holders.get(digest, ()))
+            if peer != state.me
         ]
         signers = [{**signer, "name": state.called(PeerId(signer["peer"]))} for signer in view["signers"]]
         return {**view, "signers": signers, "held_by": held_by, "fps": self._node.speeds.classes.get(digest, 0)}

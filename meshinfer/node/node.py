@@ -20,6 +20,7 @@ from meshinfer.detect.card import ModelCard
 from meshinfer.detect.isolated import AnyDetector
 from meshinfer.detect.pool import Lease
 from meshinfer.detect.shelf import Shelf
+from meshinfer.detect.shelf.names import some
 from meshinfer.detect.stages import lease_detector
 from meshinfer.detect.variants.tuning import Book
 from meshinfer.errors import ConfigError, MeshError, ModelError, ProtocolError
@@ -29,6 +30,7 @@ from meshinfer.media.source import SourceSpec
 from meshinfer.mesh.api import Mesh
 from meshinfer.mesh.identity import Identity
 from meshinfer.model.channel import is_channel
+from meshinfer.model.facts import MAX_MODELS
 from meshinfer.model.ids import ModelDigest, PeerId
 from meshinfer.model.job import JobSpec, Then
 from meshinfer.node import control, gossip
@@ -42,7 +44,7 @@ from meshinfer.node.handover import Handover
 from meshinfer.node.health import Health
 from meshinfer.node.inference import Inference
 from meshinfer.node.neighbours import Neighbours
-from meshinfer.node.portrait import model_refs, own_fact
+from meshinfer.node.portrait import model_refs, own_fact, unheard_of
 from meshinfer.node.questions import Questions
 from meshinfer.node.records import Records
 from meshinfer.node.replay import EventArchive
@@ -108,7 +110,7 @@ class Node:
         self._began = time.monotonic()
         self._notices = db.notices
         self.driver = Driver(ScheduleState(identity.peer_id, fetches=config.models.fetch and not guest), self._perform)
-        self._cards = cards
+        self._cards, self._looking = cards, trio.Lock()
         self._use(cards, {})
         self.records = Records(
             mesh, config.mesh.name, identity, db, self.driver, blame=mesh.blame, on_identity=self._on_identity
@@ -137,6 +139,7 @@ class Node:
             has_room=lambda item: shelf.has_room(*item.models, isolate=item.isolate or config.models.isolate),
             on_events=self.hub.recorded,
             on_trouble=self.health.trouble,
+            on_lost=self.models_changed,
             workers=limits.workers,
         )
         self.handover = Handover(mesh, self.driver)
@@ -249,9 +252,9 @@ class Node:
         self.driver.feed(ModelsChanged({card.digest: card.classes for card in cards}, refused, series))
 
     async def models_changed(self) -> None:
-        cards = await trio.to_thread.run_sync(self.shelf.runnable)
-        self._cards = cards
-        self._use(cards, await trio.to_thread.run_sync(self.shelf.refused))
+        async with self._looking:  # one look at a time: an older one must not be told after a newer one
+            self._cards = await trio.to_thread.run_sync(self.shelf.runnable)
+            self._use(self._cards, await trio.to_thread.run_sync(self.shelf.refused))
         self._tell_models()
 
     def _tell_models(self) -> None:
@@ -260,7 +263,7 @@ class Node:
     async def resolve(self, spec: JobSpec) -> ModelDigest:
         """The model a job names: ours by that name, else another peer's. Raises ConfigError or ModelError."""
         try:
-            card = await trio.to_thread.run_sync(self.shelf.find, spec.model)
+            card = await self._ours(spec.model)
         except ModelError as e:
             return self._held_elsewhere(spec.model, e)
         if wrong := wrong_classes(spec, card.name, card.classes):
@@ -290,10 +293,19 @@ class Node:
     async def digest_of(self, reference: str) -> ModelDigest:
         """Of a model here, that may run, or else at another peer. Raises ModelError."""
         try:
-            digest = (await trio.to_thread.run_sync(self.shelf.find, reference)).digest
+            return (await self._ours(reference)).digest
         except ModelError as e:
             return self._held_elsewhere(reference, e)
-        return digest
+
+    async def _ours(self, reference: str) -> ModelCard:
+        """A model here that is about to be named in the mesh: others hear of it now, if they had not. Raises
+        ModelError.
+        """
+        card = await trio.to_thread.run_sync(self.shelf.find, reference)
+        if card not in self._cards[:MAX_MODELS]:
+            await trio.to_thread.run_sync(self.shelf.used, card.digest)
+            await self.models_changed()
+        return card
 
     def _held_elsewhere(self, reference: str, not_here: ModelError) -> ModelDigest:
         name, _, version = reference.partition("@")
@@ -308,10 +320,11 @@ class Node:
         if len(held) == 1:
             return next(iter(held))
         if held:
-            which = ", ".join(sorted(f"sha256:{digest[:12]}" for digest in held))
+            named = sorted((model.name, model.version, digest) for digest, model in held.items())
+            which = ", ".join(f"{n}@{v} (sha256:{d[:12]})" if v else f"{n} (sha256:{d[:12]})" for n, v, d in named)
             raise ModelError(f"{reference!r} names several models in this mesh: {which}: say which")
         elsewhere = sorted({m.name for fact in self.driver.state.peers.values() for m in fact.models})
-        raise ModelError(f"{not_here}; in the mesh are: {', '.join(elsewhere) or 'none'}") from None
+        raise ModelError(f"{not_here}; in the mesh are: {some(elsewhere) or 'none'}") from None
 
     def nonce(self) -> bytes:
         return secrets.token_bytes(12)
@@ -352,7 +365,7 @@ class Node:
             "queued": sum(len(job.ready) for job in state.jobs.values()),
             "fetching": self.fetcher.status(),
             "events": self.hub.own_head,
-            "notices": [*self._notices, *self.health.notices(), *([self._cloned] if self._cloned else [])],
+            "notices": [*self._notices, *self.health.notices(), *filter(None, (self._cloned, unheard_of(self._cards)))],
             "loop_lag_ms": self.health.lag(),
             "first_inference": {job: round(at, 6) for job, at in self.runner.first_inference.items()},
             "counters": {

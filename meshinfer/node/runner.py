@@ -19,7 +19,7 @@ from __future__ import annotations
 import re
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,14 +81,18 @@ class Runner:
         has_room: Callable[[WorkItem], bool] = lambda _: True,
         on_events: Callable[[list[Event]], None],
         on_trouble: Callable[[str], None],
+        on_lost: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint,
         workers: int | None,
     ) -> None:
-        """`find` and `detector_for` run in worker threads; `on_events` and `on_trouble` in the trio thread."""
+        """`find` and `detector_for` run in worker threads; `on_events` and `on_trouble` in the trio thread. `on_lost`
+        tells the schedule that a model is here no more, before its tasks are given back.
+        """
         self._me = me
         self._tasks = TaskTable(db, me)
         self._driver, self._find, self._on_events, self._on_trouble = driver, find, on_events, on_trouble
+        self._on_lost = on_lost
         self._running: dict[TaskId, _Running] = {}
-        self._wishes: deque[Start | Stop | Yield | _Running] = deque()
+        self._wishes: deque[Start | Stop | Yield | TaskReturned | _Running] = deque()
         self._wished = trio.Event()
         self._trio = trio.lowlevel.current_trio_token()
         self.first_inference: dict[JobId, float] = {}
@@ -107,7 +111,7 @@ class Runner:
         """Bounded by the schedule: at most its window of starts, and a stop for each job."""
         self._wish(effect)
 
-    def _wish(self, wish: Start | Stop | Yield | _Running) -> None:
+    def _wish(self, wish: Start | Stop | Yield | TaskReturned | _Running) -> None:
         self._wishes.append(wish)
         self._wished.set()
 
@@ -123,6 +127,9 @@ class Runner:
                     await self._start(failed.start, failed)
                 case Stop() | Yield() as wish:
                     await self._stop(wish)
+                case TaskReturned() as lost:
+                    await self._on_lost()
+                    self._driver.feed(lost)
 
     async def _start(self, start: Start, failed: _Running | None = None) -> None:
         job = self._driver.state.jobs.get(start.job)
@@ -244,6 +251,11 @@ class Runner:
         running.analysed += batch.analysed_frames
         running.seconds += batch.seconds
         try:
+            if batch.error is not None and batch.error.kind == "lost":
+                self._drop(batch.task)
+                self._tasks.release(batch.task, run=running.run)
+                self._trio.run_sync_soon(self._wish, TaskReturned(batch.task))
+                return
             events = self._tasks.commit(
                 batch.task,
                 batch.results,

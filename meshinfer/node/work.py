@@ -62,9 +62,11 @@ class WorkItem:
 
 
 class TaskError(NamedTuple):
-    """Why a task failed, and whose matter it is: the model's, the file's, or this machine's (another may succeed)."""
+    """Why a task failed, and whose matter it is: the model's, the file's, or this machine's (another may succeed); or
+    that it has not begun, for its model was lost to damage and must come again.
+    """
 
-    kind: Literal["model", "input", "host"]
+    kind: Literal["model", "input", "host", "lost"]
     message: str
 
 

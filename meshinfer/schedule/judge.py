@@ -61,8 +61,7 @@ def judge(evidence: Evidence, *, over: bool) -> Judgement:
     for reason in (_errors(tried, base), *_results(evidence)):
         if reason:
             return Judgement("rollback", reason)
-    peers = len(evidence.canaries)
-    seen = f"{tried.frames} frames in {tried.tasks} tasks on {peers} peer{'s' if peers != 1 else ''}"
+    seen = f"{tried.frames} frames in {_count(tried.tasks, 'task')} on {_count(len(evidence.canaries), 'peer')}"
     if not over:
         return Judgement("wait", f"nothing wrong so far: {seen}")
     if tried.frames < MIN_FRAMES:
@@ -73,6 +72,10 @@ def judge(evidence: Evidence, *, over: bool) -> Judgement:
     if reason := _speed(evidence):
         return Judgement("rollback", reason)
     return Judgement("promote", f"as good as what it replaces: {seen}; {_figures(tried, base)}")
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _figures(tried: Tally, base: Tally) -> str:

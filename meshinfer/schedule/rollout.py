@@ -9,13 +9,14 @@ than having seen enough.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 from meshinfer.model.channel import Channel, ended
 from meshinfer.model.ids import PeerId, hash_of
 from meshinfer.schedule.channels import Said
 from meshinfer.schedule.evidence import gather
-from meshinfer.schedule.judge import Judgement, Verdict, judge
+from meshinfer.schedule.job import JobState
+from meshinfer.schedule.judge import Verdict, judge
 from meshinfer.schedule.state import ScheduleState
 
 TURN = 15.0
@@ -62,7 +63,8 @@ class Watch:
     def look(self, now: float, *, wall: float) -> list[Channel]:
         """What to state now. Call it every few seconds; the same is not said twice."""
         current: Seen = {}
-        out = [state for said in self._state.channels.all() if (state := self._end(said, now, wall, current))]
+        jobs = self._jobs()
+        out = [state for said in self._state.channels.all() if (state := self._end(said, jobs, now, wall, current))]
         out += [s.state for s in self._state.channels.orphans() if self._takes_up(s, now, current)]
         self._since = current
         for state in out:
@@ -79,10 +81,20 @@ class Watch:
         place = self._place(said)
         return place == 0 or (place is not None and is_over(said, now - place * TURN))
 
-    def _end(self, said: Said, now: float, wall: float, current: Seen) -> Channel | None:
+    def _jobs(self) -> dict[str, list[JobState]]:
+        """By the channel that they name: anybody may begin a thousand roll-outs."""
+        jobs: dict[str, list[JobState]] = {}
+        for job in self._state.jobs.values():
+            if job.info.spec is not None:
+                jobs.setdefault(job.info.spec.model, []).append(job)
+        return jobs
+
+    def _end(
+        self, said: Said, jobs: Mapping[str, list[JobState]], now: float, wall: float, current: Seen
+    ) -> Channel | None:
         if said.state.trying is None or self._stated.get(said.state.name, 0) > said.state.generation:
             return None
-        judgement = judgement_of(self._state, said, now)
+        judgement = judge(gather(said.state, jobs.get(said.state.name, ())), over=is_over(said, now))
         verdict = judgement.verdict
         if verdict == "wait":
             return None
@@ -112,8 +124,3 @@ class Watch:
 def is_over(said: Said, now: float) -> bool:
     trial = said.state.trying
     return trial is not None and now >= said.born + trial.seconds
-
-
-def judgement_of(state: ScheduleState, said: Said, now: float) -> Judgement:
-    """What the records that this peer keeps say of a roll-out that is under way."""
-    return judge(gather(said.state, state.jobs.values()), over=is_over(said, now))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import aclosing
 
 import pytest
@@ -256,3 +257,15 @@ async def test_nobody_has_it_until_somebody_comes(fetching: World) -> None:
     bob.add()
     await trio.sleep(5)
     assert "signed by bob" in why(carol)
+
+
+async def test_what_cannot_be_tidied_away_lies_on(fetching: World) -> None:
+    odd = fetching.folder / "carol" / "fetching" / "old.part"
+    odd.mkdir(parents=True)
+    os.utime(odd, (0, 0))
+    alice, _, carol = await three(fetching)
+    model = alice.add()
+    carol.finds("film")
+    alice.publishes(model)
+    await until(lambda: carol.started)
+    assert odd.is_dir()

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import threading
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from meshinfer.detect.detector import Detector, load_detector
 from meshinfer.detect.isolated import Isolated
@@ -15,8 +17,10 @@ from meshinfer.detect.shelf import Shelf, intake, reading
 from meshinfer.detect.shelf import shelf as on_shelf
 from meshinfer.detect.shelf.verify import verify
 from meshinfer.errors import ModelError
+from meshinfer.model.facts import MAX_MODELS
 from meshinfer.model.ids import ModelDigest
 from meshinfer.model.job import Detect
+from meshinfer.node.portrait import model_refs, unheard_of
 from tests.unit.shelves import ME, a_shelf, model
 from tests.vision.tiny_onnx import brightness_model
 
@@ -219,3 +223,29 @@ def test_an_isolated_model_is_another_than_the_one_in_this_process(shelf: Shelf,
         assert isinstance(shelf.get(card.digest), Detector)
     finally:
         isolated.close()
+
+
+def test_whether_there_is_room_is_known_while_the_shelf_is_written_to(shelf: Shelf, tmp_path: Path) -> None:
+    """The engine asks with its own lock held, and the trio thread waits for that one."""
+    card = shelf.add(model(tmp_path / "in", "m"))
+    with ThreadPoolExecutor(1) as other:
+        with shelf._lock:
+            answer = other.submit(shelf.has_room, card.digest)
+            done, _ = wait([answer], timeout=20.0)
+        assert done
+    assert answer.result()
+
+
+def test_what_was_wanted_last_is_told_first(shelf: Shelf, tmp_path: Path) -> None:
+    """Others hear of so many models: the name is no reason for one to be left out."""
+    cards = [shelf.add(model(tmp_path / "in", f"m{i:03}", i, 8, 4, 4)) for i in range(3)]
+    for i, card in enumerate(cards):
+        os.utime(shelf.path(card.digest), (i, i))
+    assert shelf.runnable() == tuple(reversed(cards))
+    shelf.used(cards[0].digest)
+    assert shelf.runnable()[0] == cards[0]
+    plenty = tuple(replace(cards[0], name=f"n{i:03}") for i in range(MAX_MODELS))
+    told = model_refs((*plenty[::-1], cards[0]), {})
+    assert [ref.name for ref in told] == [card.name for card in plenty]
+    assert unheard_of(plenty) == ""
+    assert "128 of the 129" in unheard_of((*plenty, cards[0]))

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import trio
 
 from meshinfer.errors import ModelError
 from meshinfer.model.facts import ModelRef
@@ -75,3 +76,19 @@ async def test_who_holds_a_model(tmp_path: Path) -> None:
     assert not told["ok"]
     assert [f["check"] for f in told["findings"] if not f["ok"]] == ["bytes"]
     assert node.shelf.runnable() == ()
+
+
+async def test_the_schedule_hears_of_a_model_though_who_added_it_has_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node: Any = Node(tmp_path / "models", Peer().state)
+    add = node.shelf.add
+
+    def gone_meanwhile(*args: Any) -> Any:
+        trio.from_thread.run_sync(scope.cancel)
+        return add(*args)
+
+    monkeypatch.setattr(node.shelf, "add", gone_meanwhile)
+    with trio.CancelScope() as scope:
+        await answer(ModelCalls(node).add, file=str(model(tmp_path / "in", "m")))
+    assert (len(node.shelf.list()), node.changes) == (1, 1)

@@ -201,6 +201,21 @@ def test_what_was_tried_elsewhere_is_kept_where_there_is_room() -> None:
     assert books.loaded == ["a"]
 
 
+def test_what_is_offered_in_the_moment_it_is_wanted_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    books = Books()
+    taken, looks = books.pool._taken, iter(range(9))
+
+    def then_offered(keys: tuple[str, ...]) -> Lease[tuple[Model, ...]] | None:
+        lease = taken(keys)
+        if next(looks) == 1:  # the second look, with the turn: what is missing is about to be loaded
+            books.pool.offer("a", Model(key="a"), SIZES["a"])
+        return lease
+
+    monkeypatch.setattr(books.pool, "_taken", then_offered)
+    books.use("a")
+    assert (books.here(), books.loaded) == (["a"], [])
+
+
 def test_what_is_thrown_out_is_freed_though_the_engine_has_run_it(tmp_path: Path) -> None:
     """Two models of one shelf under a budget for one, in the engine: its threads, idle, keep neither."""
     shelf = a_shelf(tmp_path / "models", memory=1)

@@ -18,6 +18,7 @@ import trio
 
 from meshinfer.detect.detector import Detector, load_detector
 from meshinfer.detect.pool import Lease
+from meshinfer.errors import ModelDamaged
 from meshinfer.model.catalog import Entry
 from meshinfer.model.detection import Event
 from meshinfer.model.facts import Outcome
@@ -62,10 +63,15 @@ class Shell:
         self.fed: list[Stimulus] = []
         self.events: list[Event] = []
         self.trouble: list[str] = []
+        self.losses = 0
         self.runner: Runner
 
     def feed(self, stimulus: Stimulus) -> None:
         self.fed.append(stimulus)
+
+    async def lost(self) -> None:
+        self.losses += 1
+        assert not any(isinstance(f, TaskReturned) for f in self.fed), "it would be started again at once"
 
     def outcomes(self, task: TaskId | None = None) -> list[Outcome]:
         return [f.outcome for f in self.fed if isinstance(f, TaskEnded) and task in (None, f.task)]
@@ -100,16 +106,19 @@ def process(tmp_path: Path, video: Path, detector: Detector) -> Process:
     """A peer from its start to its end, in order or by `kill -9`; the next one has the same store."""
 
     @asynccontextmanager
-    async def one(*, killed: bool = False, by: Detector = detector) -> AsyncIterator[Shell]:
+    async def one(
+        *, killed: bool = False, by: Detector = detector, lease: Callable[..., Any] = Lease
+    ) -> AsyncIterator[Shell]:
         shell = Shell(Database.open(tmp_path / "store.db"))
         shell.runner = Runner(
             shell.db,
             ME,
             cast(Driver, shell),
             find=lambda _: (video, ENTRY),
-            detector_for=lambda _: Lease(by),
+            detector_for=lambda _: lease(by),
             on_events=shell.events.extend,
             on_trouble=shell.trouble.append,
+            on_lost=shell.lost,
             workers=1,
         )
         async with trio.open_nursery() as nursery:
@@ -146,6 +155,23 @@ async def test_spans_are_stored_and_told(process: Process) -> None:
         ]
         results = EventLog(shell.db, ME).of_tasks(ONE, limit=100)
         assert [e.frame for e in results] == list(range(FRAMES)), "in the order of the file"
+
+
+async def test_a_damaged_model_costs_no_task(process: Process) -> None:
+    def damaged(detector: Detector) -> Lease[Detector]:
+        if not mended:
+            raise ModelDamaged("m: its file has changed")
+        return Lease(detector)
+
+    mended: list[bool] = []
+    async with process(lease=damaged) as shell:
+        shell.runner.perform(span(0))
+        await shell.until(lambda: TaskReturned(span(0).task) in shell.fed)
+        assert (shell.losses, shell.outcomes(), shell.trouble) == (1, [], [])
+        mended.append(True)
+        shell.runner.perform(span(0))
+        (outcome,) = await shell.ended(span(0))
+        assert (outcome.done, outcome.frames) == (True, 20)
 
 
 async def test_an_equal_job_finds_it_done(process: Process) -> None:

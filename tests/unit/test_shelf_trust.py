@@ -195,7 +195,7 @@ def test_an_old_folder_is_signed_once(tmp_path: Path) -> None:
     assert sorted(line.split()[0] for line in said) == ["bare-one", "sided"]
     assert {p.stem for p in folder.glob("*.*")} == {c.digest for c in cards.values()}
     again = a_shelf(folder, say=said.append)
-    assert again.runnable() == shelf.list()
+    assert set(again.runnable()) == set(shelf.list())
     assert len(said) == 2
 
 

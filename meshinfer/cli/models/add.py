@@ -44,8 +44,8 @@ def add(session: Session, file: str, name: str | None, version: str | None, side
 def _existing(file: str, what: str) -> Path:
     """Absolute. Raises ConfigError."""
     path = Path(os.path.abspath(Path(file).expanduser()))  # noqa: PTH100  resolve() would follow links: the name counts
-    if path.is_dir():
+    if os.path.isdir(path):  # noqa: PTH112  unlike Path's it has an answer for a name that no file can have
         raise ConfigError(f"{file}: is a folder; give the path of {what} in it")
-    if not path.is_file():
+    if not os.path.isfile(path):  # noqa: PTH113
         raise ConfigError(f"{file}: no such file; give the path of {what}")
     return path

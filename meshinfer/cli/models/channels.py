@@ -58,7 +58,7 @@ def show(out: Output, known: list[dict[str, Any]]) -> None:
                 clean(channel.get("by_name") or ""),
             ]
         )
-    out.table([Column(title, whole=title != "BY") for title in titles], rows)
+    out.table([Column(title, whole=title in ("SHARE", "SINCE")) for title in titles], rows)
     for channel in known:
         if trial := channel.get("trial"):
             _show_trial(out, channel, trial)

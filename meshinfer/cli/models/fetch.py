@@ -33,10 +33,13 @@ def fetch(session: Session, model: str) -> None:
         Progress(*columns, console=console, transient=True, disable=quiet) as bar,
         call(node_socket(session), "model_fetch", {"model": model}) as lines,
     ):
-        task = bar.add_task(model, total=None)
+        task, trouble = bar.add_task(model, total=None), ""
         for line in lines:
             moved = line.get("progress") or {}
-            where = ", ".join(clean(name) for name in moved.get("from") or ()) or clean(moved.get("trouble") or "")
+            before, trouble = trouble, clean(moved.get("trouble") or "")
+            if quiet and trouble and trouble != before:
+                session.out.note(f"{model}: {trouble}")  # it is waited for as long as somebody wants it
+            where = ", ".join(clean(name) for name in moved.get("from") or ()) or trouble
             bar.update(
                 task,
                 description=f"{model} {where}".strip(),

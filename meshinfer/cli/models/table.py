@@ -29,10 +29,11 @@ def show(session: Session, known: list[View]) -> None:
     )
     for model in known:
         for notice in (model.get("refused"), *(model.get("notices") or ())):
-            if notice:
-                session.out.say(f"{model.get('name')}: {notice}", "yellow")
+            if notice:  # why one is refused mostly begins with what it is called
+                about = f"{reference(model)}: "
+                session.out.say(about + str(notice).removeprefix(about), "yellow")
         if session.verbose:
-            session.out.say(f"{model.get('name')}: {', '.join(map(str, model.get('classes') or ()))}", "dim")
+            session.out.say(f"{reference(model)}: {', '.join(map(str, model.get('classes') or ()))}", "dim")
 
 
 def _row(model: View) -> list[str]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
 from meshinfer.detect.card import ModelCard
 from meshinfer.detect.shelf.folder import Held
 from meshinfer.errors import ModelError
+
+MAX_NAMED = 20
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _VERSION = re.compile(r"[A-Za-z0-9._+-]{0,32}")
@@ -21,6 +23,12 @@ def check_name(name: str, version: str) -> None:
         raise ModelError(f"{name!r} cannot name a model: use a-z, 0-9 and . _ - (at most 64), e.g. --name yard-v2")
     if not _VERSION.fullmatch(version):
         raise ModelError(f"{version!r} cannot be a version: use letters, digits and . _ + - (at most 32)")
+
+
+def some(names: Sequence[str]) -> str:
+    """As many as one cares to read."""
+    more = f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else ""
+    return ", ".join(names[:MAX_NAMED]) + more
 
 
 def find(held: Iterable[Held], reference: str) -> ModelCard:
@@ -45,5 +53,5 @@ def find(held: Iterable[Held], reference: str) -> ModelCard:
     known = [h.card.reference for h in models]
     close = get_close_matches(reference, known, 1)
     hint = f" Did you mean {close[0]!r}?" if close else ""
-    here = f"Here are: {', '.join(known)}" if known else "This peer holds none: `meshinfer models add FILE` adds one"
+    here = f"Here are: {some(known)}" if known else "This peer holds none: `meshinfer models add FILE` adds one"
     raise ModelError(f"no model {reference!r}.{hint} {here}")

@@ -27,7 +27,7 @@ from meshinfer.detect.shelf.reading import read, read_embedded
 from meshinfer.detect.shelf.room import to_evict
 from meshinfer.detect.shelf.trust import Trust
 from meshinfer.detect.sidecar import read_bounded, sidecar_path
-from meshinfer.errors import ModelError
+from meshinfer.errors import ModelDamaged, ModelError
 from meshinfer.model.bundle import Bundle, Vouched
 from meshinfer.model.ids import ModelDigest, PeerId
 
@@ -94,9 +94,10 @@ class Shelf:
             return tuple(sorted((h.card for h in self._all().values()), key=lambda c: (c.name, c.version, c.digest)))
 
     def runnable(self) -> tuple[ModelCard, ...]:
-        """Those of `list` that may run here."""
+        """Those of `list` that may run here, what was wanted last first."""
         refused = self.refused()
-        return tuple(card for card in self.list() if card.digest not in refused)
+        cards = [card for card in self.list() if card.digest not in refused]
+        return tuple(sorted(cards, key=lambda card: -self._folder.last_used(card.digest)))
 
     def refused(self) -> dict[ModelDigest, str]:
         """What lies here and may not run: why, and what would change it."""
@@ -113,11 +114,10 @@ class Shelf:
             return digest in self._all()
 
     def held(self, digest: ModelDigest) -> Held:
-        """Raises ModelError."""
-        with self._lock:
-            if (held := self._all().get(digest)) is None:
-                raise ModelError(f"no model sha256:{digest[:12]} here")
-            return held
+        """Raises ModelError. Waits for nobody who adds or removes one: the engine asks with its own lock held."""
+        if (held := self._all().get(digest)) is None:
+            raise ModelError(f"no model sha256:{digest[:12]} here")
+        return held
 
     def path(self, digest: ModelDigest) -> Path:
         """Of its ONNX file. Raises ModelError."""
@@ -128,8 +128,10 @@ class Shelf:
         return path
 
     def vouched(self, digest: ModelDigest) -> tuple[Vouched, ...]:
-        """Who vouches for it: what others can be offered. Raises ModelError."""
+        """Who vouches for it: what others can be offered, nothing of what is known to be damaged. Raises ModelError."""
         held = self.held(digest)
+        if digest in self._damaged:
+            return ()
         if held.vouched or held.origin != "embedded":
             return held.vouched
         return (self._trust.seal(bundle_of(self.path(digest), held.card.name, held.card.version)),)
@@ -212,12 +214,12 @@ class Shelf:
         """The use of these models, loaded where they are not yet, and shared with others that use them; with `isolate`
         in processes of their own. Blocks while what is in use leaves no room (`detect/pool.py`).
 
-        Raises ModelError: not here, nobody trusted vouches for it, damaged.
+        Raises ModelError: not here, nobody trusted vouches for it; ModelDamaged.
         """
         for digest in digests:
             with self._lock:
                 if why := self._why_refused(self.held(digest)):
-                    raise ModelError(why)
+                    raise (ModelDamaged if digest in self._damaged else ModelError)(why)
             self.used(digest)
         return self._pool.lease(*((digest, isolate) for digest in digests))
 
@@ -263,7 +265,7 @@ class Shelf:
         return held.card.reference if held else key[0][:12]
 
     def check_bytes(self, digest: ModelDigest) -> Bundle:
-        """What lies there. Raises ModelError, and refuses the model from now on, where it is not what it was."""
+        """What lies there. Raises ModelDamaged, and refuses the model from now on, where it is not what it was."""
         card = self.held(digest).card
         try:
             bundle = bundle_of(self.path(digest), card.name, card.version)
@@ -278,7 +280,7 @@ class Shelf:
             if digest not in self._damaged:
                 self._say(why)
             self._damaged[digest] = why
-        raise ModelError(why)
+        raise ModelDamaged(why)
 
     def try_out(self, digest: ModelDigest) -> None:
         """Load it apart from what runs, as if it came just now. Raises ModelError."""
@@ -334,6 +336,8 @@ class Shelf:
     # ---- the folder, read once ---------------------------------------------------------------------------------------
 
     def _all(self) -> dict[ModelDigest, Held]:
+        if (models := self._models) is not None:
+            return models
         with self._lock:
             if self._models is None:
                 self._models = self._read()

@@ -133,3 +133,12 @@ def test_a_job_says_who_tried_what(node: ScriptedNode, cli: Cli) -> None:
     result = cli("jobs", "3f2a")
     assert "tries yard@2 on rotterdam" in result.stdout
     assert "rotterdam did 3 tasks with yard@2" in result.stdout
+
+
+def test_long_names_leave_room_for_the_rest(node: ScriptedNode, cli: Cli) -> None:
+    long = {"reference": "m" * 97, "digest": "1" * 64}
+    node.script["channels"] = [{"end": {"channels": [view(channel="c" * 64 + ":" + "t" * 32, model=long)]}}]
+    title, row, *_ = cli("models", "channels").stdout.splitlines()
+    assert title.split() == ["CHANNEL", "MODEL", "CANDIDATE", "SHARE", "SINCE", "BY"]
+    assert "10.0%" in row
+    assert "1m" in row

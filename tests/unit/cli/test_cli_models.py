@@ -129,3 +129,16 @@ def test_a_node_is_asked(node: ScriptedNode, cli: Cli) -> None:
         ("model_remove", {"model": "m", "force": True}),
         ("model_pin", {"model": "m", "pinned": False}),
     ]
+
+
+def test_a_fetch_that_waits_says_what_for_in_a_pipe(node: ScriptedNode, cli: Cli) -> None:
+    moved = [{"data": {"progress": {"trouble": why}}} for why in ("", "no room", "no room", "")]
+    node.script = {"model_fetch": [*moved, {"end": {"model": VIEW}}]}
+    result = cli("models", "fetch", "yard")
+    assert (result.exit_code, result.stderr) == (0, "yard: no room\n")
+
+
+def test_notices_name_the_version_once(node: ScriptedNode, cli: Cli) -> None:
+    bad = VIEW | {"name": "yard", "version": "2", "refused": "yard@2: has changed", "notices": ["has no names"]}
+    node.script = {"models": [{"end": {"models": [bad]}}]}
+    assert cli("models", "ls").stdout.splitlines()[-2:] == ["yard@2: has changed", "yard@2: has no names"]

@@ -259,6 +259,7 @@ def test_catalog_says_who_is_missing(node: ScriptedNode, cli: Cli) -> None:
 
 def test_model_paths_are_absolute_and_exist(node: ScriptedNode, cli: Cli, tmp_path: Path) -> None:
     assert cli("models", "add", tmp_path / "none.onnx").exit_code == 2
+    assert cli("models", "add", "x" * 5000).exit_code == 2
     file = tmp_path / "m.onnx"
     file.write_bytes(b"x")
     node.script["model_add"] = [{"error": {"kind": "ModelError", "message": "m.onnx is no ONNX file", "exit": 1}}]
