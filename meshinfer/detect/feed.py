@@ -72,7 +72,7 @@ def read_feed(inputs: tuple[Input, ...], metadata: Mapping[str, str], sidecar: S
     if len(pictures) != 1:
         raise ModelError(
             f"wants {len(inputs)} inputs ({seen}); the layouts that run take one picture"
-            f" (and {' or '.join(sorted(_SIZE_INPUTS))})"
+            f" (and {' or '.join(sorted(_SIZE_INPUTS))}): export it without the others"
         )
     (picture,) = pictures
     batched = len(picture.shape) != 3
@@ -83,7 +83,7 @@ def read_feed(inputs: tuple[Input, ...], metadata: Mapping[str, str], sidecar: S
         picture.type not in _PIXELS
         or len(shape) != 4
         or shape[0] not in (1, None)
-        or channels not in ((3, None) if batched else (3,))
+        or channels not in (3, None)
     ):
         raise ModelError(
             f"its input is {seen}; the layouts that run take one picture: float, half or uint8, "
