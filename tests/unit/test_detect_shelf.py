@@ -219,3 +219,21 @@ def test_an_isolated_model_is_another_than_the_one_in_this_process(shelf: Shelf,
         assert isinstance(shelf.get(card.digest), Detector)
     finally:
         isolated.close()
+
+
+def test_where_all_are_isolated_none_is_loaded_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not when it comes, not when it is verified, not when it runs."""
+
+    def no_loading(*_: object, **__: object) -> Detector:
+        raise AssertionError("a model was loaded in this process")
+
+    for module in (intake, on_shelf, reading):
+        monkeypatch.setattr(module, "load_detector", no_loading)
+    shelf = a_shelf(tmp_path / "models", isolate=True)
+    card = shelf.add(model(tmp_path / "in", "a"), version="2")
+    assert (card.reference, card.layout, card.classes) == ("a@2", "yolov8", ("grey",))
+    assert all(finding.ok for finding in verify(shelf, card))
+    with shelf.lease(card.digest) as (detector,):
+        assert isinstance(detector, Isolated)
+        assert detector.card == card
+        detector.close()

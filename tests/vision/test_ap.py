@@ -15,9 +15,9 @@ MEASURED = {
     "yolox_nano": (128, 0.334, 0.516),
     "yolov8n_int8": (24, 0.604, 0.770),
 }
-"""Pictures, AP and AP50 when this was written. On all 128 the last one, which takes four times as long as the others, has
-.454 and .610 (`python -m tests.vision.ap MODEL.onnx`). A plain decoding that gives every box all of its classes reaches
-.201/.328, .339/.522 and .456/.615 there; one class a box, the best, is what users are shown, and costs less than 0.01."""
+"""Pictures, AP and AP50 when this was written. On all 128 the last one, which takes four times as long as the others,
+has .454 and .610 (`python -m tests.vision.ap MODEL.onnx`). A plain decoding that gives every box all of its classes
+reaches .201/.328, .339/.522 and .456/.615 there; one class a box, what users are shown, costs less than 0.01."""
 SLACK = 0.005
 
 

@@ -203,7 +203,7 @@ class TestFinished:
         where = np.array([(8, 8, 24, 24)], np.float32)
         outputs = [where, np.array([1], np.int64), np.array([0.9], np.float32)]
         taken = (("images", ("channels", "height", "width")),)
-        with pytest.raises(ModelError, match='or, if it looks at pictures, write its layout.*"torchvision"'):
+        with pytest.raises(ModelError, match=r'or, if it looks at pictures, write its layout.*"torchvision"'):
             load(tmp_path, outputs, inputs=taken)
         card = load(tmp_path, outputs, 'layout = "torchvision"\nwidth = 64\nheight = 64', inputs=taken).card
         assert (card.layout, card.width, card.height) == ("torchvision", 64, 64)
