@@ -76,7 +76,7 @@ class Detector:
         its pixels. Raises MediaError, ModelError.
         """
         if self._loaded.series is not None:
-            raise ModelError(f"{self.name} looks at series, not at pictures: use `frames`")
+            raise ModelError(f"{self.name} looks at series, not at pictures: use `Detector.frames`, or a job")
         return self._worker()(_pixels(picture))
 
     def frames(
