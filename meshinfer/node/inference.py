@@ -32,6 +32,8 @@ PATIENCE = 60.0
 _FORMATS = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")
 """JPEG and PNG: what says its size in its header, before a decoder sees it."""
 _MAX_WHY = 400
+_NAMELESS = "the picture"
+"""What it is called where it was sent without its name."""
 
 Find = Callable[[str], ModelCard]
 Use = Callable[[ModelDigest], Lease[AnyDetector]]
@@ -60,7 +62,7 @@ class Inference:
                     await stream.send(picture[at : at + MAX_PAGE])
                 answer = read_inferred(await next_frame(stream, PATIENCE) or b"")
                 if answer.refused:
-                    raise ModelError(answer.refused)
+                    raise ModelError(answer.refused.replace(_NAMELESS, file.name, 1))
                 return answer
         raise MeshError(f"no answer in {PATIENCE:.0f} s")
 
@@ -80,7 +82,7 @@ class Inference:
 
     async def _look_for(self, ask: InferOn, picture: bytes) -> Inferred:
         try:
-            return await self._look(ask.model, ask.detect, picture, "the picture")
+            return await self._look(ask.model, ask.detect, picture, _NAMELESS)
         except MeshInferError as e:
             return Inferred(str(e)[:_MAX_WHY])
 

@@ -235,6 +235,17 @@ def test_picodet_or_nanodet_plus(tmp_path: Path) -> None:
     assert boxes(shifted)[0] == tuple(v + 4 for v in PLANTED[0])
 
 
+def test_nanodet_plus_of_other_strides(tmp_path: Path) -> None:
+    """Its shape is also that of YOLOX with more classes; `strides`, which that has none of, settle it."""
+    scores, sides = nanodet_heads((8, 16, 32), 0.0)
+    joint = np.concatenate([np.concatenate(pair, axis=2) for pair in zip(scores, sides, strict=True)], axis=1)
+    with pytest.raises(ModelError, match=r"layout nanodet-plus.*other `strides`\? Say them"):
+        load(tmp_path, joint, 'layout = "nanodet-plus"')
+    detector = load(tmp_path, joint, "strides = [8, 16, 32]")
+    assert detector.card.layout == "nanodet-plus"
+    assert boxes(detector.worker(Detect())(FRAME)) == PLANTED
+
+
 def test_one_of_several_outputs(tmp_path: Path) -> None:
     """As of exports that leave their raw heads in."""
     heads = [np.zeros((1, 3, 8, 8, 8), np.float32), yolov8(), np.zeros((1, 3, 4, 4, 8), np.float32)]
