@@ -7,6 +7,7 @@ Job         what to run over which footage
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Detector", "Job", "Peer"]
 __version__ = "0.1.0"
+
+# Read once, when cv2 is first imported, wherever that is: an image that claims more pixels is refused undecoded.
+os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(1 << 27))
 
 
 def __getattr__(name: str) -> Any:

@@ -8,6 +8,8 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+
 from meshinfer.config import load
 from meshinfer.detect.detector import load_detector
 from meshinfer.detect.isolated import AnyDetector
@@ -50,7 +52,8 @@ class Detector:
         else:
             shelf = _shelf(Path(home).expanduser() if home else default_home())
             self._loaded = shelf.get(shelf.find(str(model)).digest)
-        self._detect = typed({"classes": list(classes), "min_score": min_score, "iou": iou}, Detect, where="Detector")
+        wanted = classes if isinstance(classes, str) else list(classes)  # of one name, its letters are no classes
+        self._detect = typed({"classes": wanted, "min_score": min_score, "iou": iou}, Detect, where="Detector")
         self._mine = threading.local()
         self._worker()  # wrong classes are found here, not at the first picture
 
@@ -60,7 +63,7 @@ class Detector:
 
     @property
     def digest(self) -> str:
-        """Names what it computes: the sha256 of its file."""
+        """Names what it computes: the sha256 of its file, or of that and its sidecar (docs/MODELS.md)."""
         return self._loaded.card.digest
 
     @property
@@ -73,7 +76,7 @@ class Detector:
         its pixels. Raises MediaError, ModelError.
         """
         if self._loaded.series is not None:
-            raise ModelError(f"{self.name} looks at series, not at pictures: use `frames`")
+            raise ModelError(f"{self.name} looks at series, not at pictures: use `Detector.frames`, or a job")
         return self._worker()(_pixels(picture))
 
     def frames(
@@ -125,6 +128,8 @@ def _unsaid(text: str) -> None:
 def _pixels(picture: Picture) -> Image:
     if isinstance(picture, str | PathLike):
         return read_frame(Path(picture).expanduser(), "image", 0)
+    if not isinstance(picture, np.ndarray):
+        raise MediaError(f"a picture is a file or a BGR array, not {type(picture).__name__}")
     if picture.ndim != 3 or picture.shape[2] != 3 or picture.dtype.name != "uint8" or not picture.size:
         raise MediaError(f"a picture is a BGR array [height, width, 3] of uint8, not {picture.shape} {picture.dtype}")
     return picture

@@ -19,7 +19,7 @@ from meshinfer.errors import ConfigError, MediaError
 @click.argument("pictures", nargs=-1, required=True, metavar="PICTURE...")
 @click.option("--on", "peer", metavar="PEER", help="Send the pictures to this peer, by name or id, to run it there.")
 @click.option("--classes", metavar="A,B", help="Only these classes [all the model knows].")
-@click.option("--min-score", type=float, metavar="X", help="Only detections this sure, 0 to 1 [0.25].")
+@click.option("--min-score", type=click.FloatRange(0, 1), metavar="X", help="Only detections this sure [0.25].")
 @click.option("--draw", metavar="DIR", help="Write each picture with its boxes into DIR, as NAME.jpg.")
 @bootstrap_option
 def infer(
@@ -49,13 +49,13 @@ def infer(
     if min_score is not None:
         detect["min_score"] = min_score
     files = [_existing(picture) for picture in pictures]
-    folder = _made(draw) if draw else None
+    drawings = _drawings(draw, files) if draw else {}
     if peer is None:
         answers = _here(session, model, files, detect)
     else:
         answers = _there(session, model, files, detect, peer, bootstrap)
     for file, answer in answers:
-        drawn = _draw(folder, file, answer) if folder else None
+        drawn = _draw(drawings[file], file, answer) if drawings else None
         if session.json:
             session.out.data({"file": str(file), **answer} | ({"drawn": str(drawn)} if drawn else {}))
         else:
@@ -95,29 +95,37 @@ def _there(
 def _existing(picture: str) -> Path:
     path = Path(picture).expanduser().absolute()
     if not os.path.isfile(path):  # noqa: PTH113  unlike Path's it has an answer for a name that no file can have
-        raise ConfigError(f"{picture}: no such file; give the path of a picture")
+        what = "is a folder" if os.path.isdir(path) else "no such file"  # noqa: PTH112  as above
+        raise ConfigError(f"{picture}: {what}; give the path of a picture")
     return path
 
 
-def _made(folder: str) -> Path:
+def _drawings(folder: str, files: list[Path]) -> dict[Path, Path]:
+    """Where each picture is drawn: not over one of them, and no two in one file. Raises ConfigError."""
     path = Path(folder).expanduser()
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as e:
         raise ConfigError(f"--draw {folder}: cannot be made: {e.strerror}") from None
-    return path
+    given = {file.resolve(): file for file in files}
+    targets: dict[Path, Path] = {}
+    for file in dict.fromkeys(files):
+        target = path / f"{file.stem}.jpg"
+        if target.resolve() in given:
+            raise ConfigError(f"--draw {folder}: would write over {target.name} itself; choose another folder")
+        if target in targets.values():
+            raise ConfigError(f"--draw {folder}: two of the pictures would be {target.name}; draw them in two calls")
+        targets[file] = target
+    return targets
 
 
-def _draw(folder: Path, file: Path, answer: dict[str, Any]) -> Path:
+def _draw(target: Path, file: Path, answer: dict[str, Any]) -> Path:
     import cv2
 
     from meshinfer.api.job import read_detections
     from meshinfer.media.draw import annotate
     from meshinfer.media.frames import read_frame
 
-    target = folder / f"{file.stem}.jpg"
-    if target.absolute() == file:
-        raise ConfigError(f"--draw {folder}: would write over {file.name} itself; choose another folder")
     _, jpeg = cv2.imencode(".jpg", annotate(read_frame(file, "image", 0), read_detections(answer)))
     try:
         target.write_bytes(jpeg.tobytes())

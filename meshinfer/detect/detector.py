@@ -150,7 +150,7 @@ def _load(path: Path, name: str, version: str, open_session: Callable[[bytes], S
     session = open_session(data)
     digest = model_digest(sha256, sidecar_bytes(path))
     licence = sidecar.licence or clean(session.metadata.get("license", "")) or licence_of(sha256)
-    if sidecar.series is not None or _are_series(session):
+    if sidecar.series is not None or (sidecar.layout is None and _are_series(session)):
         from meshinfer.detect.series import load_series  # it builds on this module
 
         return load_series(session, sidecar, name, version, digest, licence, len(data))

@@ -72,19 +72,14 @@ def read_feed(inputs: tuple[Input, ...], metadata: Mapping[str, str], sidecar: S
     if len(pictures) != 1:
         raise ModelError(
             f"wants {len(inputs)} inputs ({seen}); the layouts that run take one picture"
-            f" (and {' or '.join(sorted(_SIZE_INPUTS))})"
+            f" (and {' or '.join(sorted(_SIZE_INPUTS))}): export it without the others"
         )
     (picture,) = pictures
     batched = len(picture.shape) != 3
     shape = picture.shape if batched else (1, *picture.shape)
     channels_last = batched and len(shape) == 4 and shape[3] == 3 and shape[1] != 3
     channels = shape[3] if channels_last else shape[1] if len(shape) == 4 else 0
-    if (
-        picture.type not in _PIXELS
-        or len(shape) != 4
-        or shape[0] not in (1, None)
-        or channels not in ((3, None) if batched else (3,))
-    ):
+    if picture.type not in _PIXELS or len(shape) != 4 or shape[0] not in (1, None) or channels not in (3, None):
         raise ModelError(
             f"its input is {seen}; the layouts that run take one picture: float, half or uint8, "
             "[1, 3, height, width], [1, height, width, 3] or [3, height, width]"

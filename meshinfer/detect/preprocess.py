@@ -70,7 +70,7 @@ class Placement:
 
 
 def place(fit: Fit, width: int, height: int, input_width: int, input_height: int) -> Placement:
-    """How a frame of `width` x `height` is fitted in. The rounding is that of Ultralytics and YOLOX."""
+    """How a frame of `width` x `height` is fitted in. The rounding is that of Ultralytics; YOLOX rounds sizes down."""
     if fit == "stretch":
         return Placement(width, height, input_width / width, input_height / height, 0, 0, input_width, input_height)
     scale = min(input_width / width, input_height / height)

@@ -207,7 +207,10 @@ def _fewer(first: int | None, second: int | None, shown: str) -> int:
     """The channels of an unnamed input: there are fewer of them than samples."""
     known = [d for d in (first, second) if d is not None and d <= MAX_CHANNELS]
     if not known:
-        raise ModelError(f"its input is {shown}, which leaves open how many channels it takes: name them in [series]")
+        raise ModelError(
+            f"its input is {shown}, which leaves open how many channels it takes: name them in "
+            '[series]; or, if it looks at pictures, write its layout in the sidecar, e.g. layout = "torchvision"'
+        )
     return min(known)
 
 

@@ -133,6 +133,8 @@ def decode_image(data: bytes, name: str) -> Image:
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     except cv2.error as e:
+        if "MAX_IMAGE_PIXELS" in e.err:
+            raise MediaError(f"{name}: over {_MAX_PIXELS} pixels: larger images are not read") from None
         raise MediaError(f"{name}: cannot be read as an image: {e.err}") from None
     if image is None:
         raise MediaError(f"{name}: no image that can be decoded (damaged, cut off, or not an image)")

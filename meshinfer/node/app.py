@@ -143,6 +143,7 @@ def open_shelf(config: Config, identity: Identity, say: Callable[[str], None], o
         budget=config.models.budget_mb * 2**20,
         memory=config.limits.model_memory_mb,
         opener=opener,
+        isolate=config.models.isolate,
         trial=try_model,
         say=say,
     )

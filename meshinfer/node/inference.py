@@ -1,7 +1,7 @@
 """Single pictures that others send to be looked at by a model of this peer, and our own, sent to them.
 
 A stream a picture: the question, the picture's bytes, the answer. Jobs come first: `AT_ONCE` pictures are looked at at
-a time, `WAITING` more may wait, and who comes then is told so.
+a time, `WAITING` more may wait or be on their way, and who comes then is told so before a byte of a picture is taken.
 """
 
 from __future__ import annotations
@@ -32,6 +32,8 @@ PATIENCE = 60.0
 _FORMATS = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")
 """JPEG and PNG: what says its size in its header, before a decoder sees it."""
 _MAX_WHY = 400
+_NAMELESS = "the picture"
+"""What it is called where it was sent without its name."""
 
 Find = Callable[[str], ModelCard]
 Use = Callable[[ModelDigest], Lease[AnyDetector]]
@@ -42,6 +44,8 @@ class Inference:
         """`find` and `use`, the shelf's, run in worker threads. `allowed`: whether others may ask."""
         self._mesh, self._find, self._use, self._allowed = mesh, find, use, allowed
         self._turn = trio.CapacityLimiter(AT_ONCE)
+        self._taken = 0
+        """Pictures of others that are in memory, or on their way into it."""
         mesh.serve(PROTOCOL, self._answer)
 
     async def on(self, peer: PeerId, model: str, detect: Detect, file: Path) -> Inferred:
@@ -58,27 +62,27 @@ class Inference:
                     await stream.send(picture[at : at + MAX_PAGE])
                 answer = read_inferred(await next_frame(stream, PATIENCE) or b"")
                 if answer.refused:
-                    raise ModelError(answer.refused)
+                    raise ModelError(answer.refused.replace(_NAMELESS, file.name, 1))
                 return answer
         raise MeshError(f"no answer in {PATIENCE:.0f} s")
 
     async def _answer(self, stream: Stream) -> None:
         ask = read_infer_on(await stream.receive() or b"")
-        picture = bytearray()
-        while len(picture) < ask.size:
-            part = await stream.receive()
-            if not part or len(picture) + len(part) > ask.size:
-                raise ProtocolError("a picture of another size than was said")
-            picture += part
-        await stream.send(encode(await self._look_for(ask, bytes(picture))))
+        if not self._allowed:
+            answer = Inferred("this peer looks at no pictures of others ([policy] infer = false)")
+        elif self._taken >= AT_ONCE + WAITING:
+            answer = Inferred("busy with the pictures of others: try again in a while")
+        else:
+            self._taken += 1
+            try:
+                answer = await self._look_for(ask, await _received(stream, ask.size))
+            finally:
+                self._taken -= 1
+        await stream.send(encode(answer))
 
     async def _look_for(self, ask: InferOn, picture: bytes) -> Inferred:
-        if not self._allowed:
-            return Inferred("this peer looks at no pictures of others ([policy] infer = false)")
-        if self._turn.statistics().tasks_waiting >= WAITING:
-            return Inferred("busy with the pictures of others: try again in a while")
         try:
-            return await self._look(ask.model, ask.detect, picture, "the picture")
+            return await self._look(ask.model, ask.detect, picture, _NAMELESS)
         except MeshInferError as e:
             return Inferred(str(e)[:_MAX_WHY])
 
@@ -99,6 +103,19 @@ class Inference:
             return Inferred("", card.reference, card.digest, width, height, found, seconds)
 
         return await trio.to_thread.run_sync(look, limiter=self._turn)
+
+
+async def _received(stream: Stream, size: int) -> bytes:
+    """Raises MeshError where it takes longer than who sends it would wait, ProtocolError."""
+    picture = bytearray()
+    with trio.move_on_after(PATIENCE):
+        while len(picture) < size:
+            part = await stream.receive()
+            if not part or len(picture) + len(part) > size:
+                raise ProtocolError("a picture of another size than was said")
+            picture += part
+        return bytes(picture)
+    raise MeshError(f"its picture did not come in {PATIENCE:.0f} s")
 
 
 def read_picture(file: Path) -> bytes:

@@ -136,7 +136,7 @@ class Node:
             self.driver,
             find=self.catalog.find,
             detector_for=lambda item: self._detector(item.model, item.then, item.isolate),
-            has_room=lambda item: shelf.has_room(*item.models, isolate=item.isolate or config.models.isolate),
+            has_room=lambda item: shelf.has_room(*item.models, isolate=item.isolate),
             on_events=self.hub.recorded,
             on_trouble=self.health.trouble,
             on_lost=self.models_changed,
@@ -245,7 +245,7 @@ class Node:
 
     def _detector(self, digest: ModelDigest, then: Then | None = None, isolate: bool = False) -> Lease[AnyDetector]:
         """In a worker thread."""
-        return lease_detector(self.shelf, digest, then, isolate=isolate or self.config.models.isolate)
+        return lease_detector(self.shelf, digest, then, isolate=isolate)
 
     def _use(self, cards: tuple[ModelCard, ...], refused: dict[ModelDigest, str]) -> None:
         series = frozenset(card.digest for card in cards if card.takes_series)

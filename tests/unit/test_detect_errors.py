@@ -31,7 +31,7 @@ def load(tmp_path: Path, data: bytes, sidecar: str = "") -> str:
 
 def test_an_unknown_layout_prints_what_was_seen_and_how_to_name_it(tmp_path: Path) -> None:
     text = load(tmp_path, constant_model([UNKNOWN, UNKNOWN]))
-    assert text.startswith("m.onnx: unknown layout: from 64x64 pixels it makes [1, 7, 9], [1, 7, 9].")
+    assert text.startswith("m.onnx: unknown layout: from 64x64 pixels it makes out0 [1, 7, 9], out1 [1, 7, 9].")
     assert '.toml, e.g. layout = "yolov8"' in text
     assert "fastestdet         [1, 5+classes, height/16, width/16]" in text
 

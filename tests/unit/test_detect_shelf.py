@@ -249,3 +249,21 @@ def test_what_was_wanted_last_is_told_first(shelf: Shelf, tmp_path: Path) -> Non
     assert [ref.name for ref in told] == [card.name for card in plenty]
     assert unheard_of(plenty) == ""
     assert "128 of the 129" in unheard_of((*plenty, cards[0]))
+
+
+def test_where_all_are_isolated_none_is_loaded_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not when it comes, not when it is verified, not when it runs."""
+
+    def no_loading(*_: object, **__: object) -> Detector:
+        raise AssertionError("a model was loaded in this process")
+
+    for module in (intake, on_shelf, reading):
+        monkeypatch.setattr(module, "load_detector", no_loading)
+    shelf = a_shelf(tmp_path / "models", isolate=True)
+    card = shelf.add(model(tmp_path / "in", "a"), version="2")
+    assert (card.reference, card.layout, card.classes) == ("a@2", "yolov8", ("grey",))
+    assert all(finding.ok for finding in verify(shelf, card))
+    with shelf.lease(card.digest) as (detector,):
+        assert isinstance(detector, Isolated)
+        assert detector.card == card
+        detector.close()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -121,3 +123,17 @@ def test_bad_files_are_one_line_and_quiet(kind: str, tmp_path: Path, capfd: pyte
         assert "\n" not in str(caught.value)
         assert str(tmp_path) not in str(caught.value)  # what a peer tells others holds no path
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_picture_that_claims_too_many_pixels_is_not_decoded() -> None:
+    """OpenCV reads its bound when it is first imported, which not only media does: nothing of ours comes before."""
+    ask = (
+        "import struct, meshinfer.detect.preprocess\n"
+        "from meshinfer.media.frames import decode_image\n"
+        "from meshinfer.errors import MediaError\n"
+        "bmp = struct.pack('<2sIIIIiiHHIIiiII', b'BM', 154, 0, 54, 40, 16000, 10000, 1, 24, 0, 0, 0, 0, 0, 0)\n"
+        "try: decode_image(bmp + bytes(100), 'big.bmp')\n"
+        "except MediaError as e: print(e)\n"
+    )
+    said = subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True, timeout=120, check=True).stdout
+    assert said == "big.bmp: over 134217728 pixels: larger images are not read\n"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -10,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from meshinfer.detect.detector import Detector
+from meshinfer.detect.detector import Detector, load_detector
 from meshinfer.model.detection import Box
 from meshinfer.model.job import Detect
 
@@ -104,3 +106,11 @@ def _read_truth(path: Path, width: int, height: int) -> list[Truth]:
         box = ((x - w / 2) * width, (y - h / 2) * height, (x + w / 2) * width, (y + h / 2) * height)
         truths.append(Truth(int(label), box))
     return truths
+
+
+if (
+    __name__ == "__main__"
+):  # python -m tests.vision.ap MODEL.onnx ...: on all of the pictures, as docs/MODELS.md says it
+    for file in map(Path, sys.argv[1:]):
+        ap, ap50 = ap_on_coco(guesses_of(load_detector(file)), Path(os.environ["MESHINFER_ASSETS"]) / "coco")
+        print(f"{file.stem}: AP {ap:.3f} AP50 {ap50:.3f}")

@@ -29,7 +29,9 @@ class Reference:
     """A model's detections by class number: at least `min_score`, suppressed at `iou`."""
 
     def __init__(self, model: Path) -> None:
-        self._session = onnxruntime.InferenceSession(str(model), providers=["CPUExecutionProvider"])
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1  # several would spin while they wait for each other: slower, where all is busy
+        self._session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
         self._read: Callable[[Image, float], list[Found]] = {
             "yolox_nano": self._yolox,
             "fastestdet": self._fastestdet,

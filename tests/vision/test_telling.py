@@ -91,6 +91,13 @@ class TestClassifier:
         assert load(tmp_path, row, named=()).card.layout == "yolov7-end-to-end"
         assert load(tmp_path, row, named=tuple("abcdefg")).card.layout == "classifier"
 
+    def test_several_labels_at_a_time(self, tmp_path: Path) -> None:
+        """They have left a sigmoid, and do not sum to 1: a softmax over them would make all of them small."""
+        scores = np.array([[0.9, 0.02, 0.6, 0.01, 0.3]], np.float32)
+        detector = load(tmp_path, scores, named=tuple("abcde"))
+        assert "probabilities" in detector.card.notices[-1]
+        assert seen(detector) == [("a", 0.9), ("c", 0.6), ("e", 0.3)]
+
     def test_ultralytics_scales_in_its_own_way(self, tmp_path: Path) -> None:
         detector = load(tmp_path, self.SHARES, metadata={"task": "classify"})
         assert (detector.recipe.mean, detector.recipe.fit) == ((0, 0, 0), "stretch")
@@ -185,11 +192,21 @@ class TestFinished:
         """Labels 0 and 1 as floats look like scores."""
         where = np.array([(1, 1, 9, 9), (2, 2, 8, 8)], np.float32)
         both = [where, np.array([1, 0], np.float32), np.array([1, 0.5], np.float32)]
-        with pytest.raises(ModelError, match=r"unknown layout.*\[2, 4\], \[2\], \[2\]"):
+        with pytest.raises(ModelError, match=r"unknown layout.*out0 \[2, 4\], out1 \[2\], out2 \[2\]"):
             load(tmp_path, both)
         sidecar = 'outputs = ["out0", "out2", "out1"]\nbackground = "none"'
         assert seen(load(tmp_path, both, sidecar)) == [("car", 1.0), ("person", 0.5)]
         assert load(tmp_path, both, names=("a", "labels", "b")).card.layout == "torchvision"
+
+    def test_an_input_that_leaves_all_open(self, tmp_path: Path) -> None:
+        """It could be a series' too: the sidecar's layout settles it."""
+        where = np.array([(8, 8, 24, 24)], np.float32)
+        outputs = [where, np.array([1], np.int64), np.array([0.9], np.float32)]
+        taken = (("images", ("channels", "height", "width")),)
+        with pytest.raises(ModelError, match=r'or, if it looks at pictures, write its layout.*"torchvision"'):
+            load(tmp_path, outputs, inputs=taken)
+        card = load(tmp_path, outputs, 'layout = "torchvision"\nwidth = 64\nheight = 64', inputs=taken).card
+        assert (card.layout, card.width, card.height) == ("torchvision", 64, 64)
 
 
 class TestAnchors:
@@ -216,6 +233,17 @@ def test_picodet_or_nanodet_plus(tmp_path: Path) -> None:
     assert boxes(found) == PLANTED
     shifted = load(tmp_path, scores + sides).worker(Detect())(FRAME)
     assert boxes(shifted)[0] == tuple(v + 4 for v in PLANTED[0])
+
+
+def test_nanodet_plus_of_other_strides(tmp_path: Path) -> None:
+    """Its shape is also that of YOLOX with more classes; `strides`, which that has none of, settle it."""
+    scores, sides = nanodet_heads((8, 16, 32), 0.0)
+    joint = np.concatenate([np.concatenate(pair, axis=2) for pair in zip(scores, sides, strict=True)], axis=1)
+    with pytest.raises(ModelError, match=r"layout nanodet-plus.*other `strides`\? Say them"):
+        load(tmp_path, joint, 'layout = "nanodet-plus"')
+    detector = load(tmp_path, joint, "strides = [8, 16, 32]")
+    assert detector.card.layout == "nanodet-plus"
+    assert boxes(detector.worker(Detect())(FRAME)) == PLANTED
 
 
 def test_one_of_several_outputs(tmp_path: Path) -> None:

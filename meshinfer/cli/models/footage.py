@@ -88,7 +88,7 @@ def _truth(file: Path, line: str, width: int, height: int, classes: Sequence[str
     try:
         number, x, y, w, h = (float(word) for word in line.split())
         label = dict(enumerate(classes))[int(number)]
-    except (ValueError, KeyError):
+    except (ValueError, KeyError, OverflowError):
         raise ConfigError(f"{file}: {line[:80]!r} is no `class x y width height` of {len(classes)} classes") from None
     return Truth(label, ((x - w / 2) * width, (y - h / 2) * height, (x + w / 2) * width, (y + h / 2) * height))
 

@@ -13,7 +13,7 @@ import click
 from meshinfer.cli.common import Session, verb
 from meshinfer.cli.models.asking import ask_models
 from meshinfer.cli.models.trying import keep, locate, steps, workers
-from meshinfer.errors import ConfigError
+from meshinfer.errors import ConfigError, ModelError
 
 if TYPE_CHECKING:
     from meshinfer.detect.card import ModelCard
@@ -85,6 +85,8 @@ def optimize(
         kept = [keep(some, folder / f) for some, f in ((fitted, "fitted.npz"), (judged, "judged.npz"))]
         task = Task(model, card, kept[0], kept[1], truth, workers(session), seconds)
         trials = climb(task, folder, tell)
+        if len(reasons := {t.error for t in trials}) == 1 and trials[0].error:
+            raise ModelError(f"{card.reference}: {reasons.pop()}")  # of the model, not of a variant
         taken = best(trials, rule)
         added = None
         if taken is not None:

@@ -83,8 +83,9 @@ def _by_name(named: str, probe: Probe) -> type[Layout]:
     kind = by_name[named]
     if not kind.fits(probe) or kind.extra != probe.extra:
         inputs = f" with the inputs {', '.join(sorted(probe.extra))}" if probe.extra else ""
+        other = " (has it other `strides`? Say them)" if "strides" in kind.reads and not probe.said.strides else ""
         raise ModelError(
-            f"its sidecar says layout {named}, which is {kind.shape}, but it puts out {probe.shapes}{inputs}"
+            f"its sidecar says layout {named}, which is {kind.shape}, but it puts out {probe.shapes}{inputs}{other}"
         )
     return kind
 

@@ -28,8 +28,10 @@ class Classifier(Layout):
 
     def __init__(self, probe: Probe) -> None:
         values = probe.output.reshape(1, -1)
-        alone = values.shape[1] == 1
-        done = within_unit(values) if alone else are_probabilities(values)
+        columns = values.shape[1]
+        alone = columns == 1
+        # Several labels at a time do not sum to 1; four raw values hardly lie within 0 to 1 by chance.
+        done = within_unit(values) if alone or columns > 3 else are_probabilities(values)
         told: Activation = "none" if done else "sigmoid" if alone else "softmax"
         self._scoring = Scoring(probe.said.activation or told, probe.said.background or "none")
         super().__init__(probe)

@@ -109,7 +109,7 @@ class NanoDetPlus(NanoDet):
     @classmethod
     def shows(cls, probe: Probe) -> bool:
         """Its scores come first and have left a sigmoid; distances go below 0 or beyond 1."""
-        if (heads := _joint(probe, cls.strides)) is None:
+        if (heads := _joint(probe, probe.said.strides or cls.strides)) is None:
             return False
         rows = probe.output[0]
         return within_unit(rows[:, heads[0].scores[1]]) and not within_unit(rows[:, heads[0].sides[1]])

@@ -47,7 +47,10 @@ class Probe:
 
     @property
     def shapes(self) -> str:
-        return ", ".join(str(list(o.shape)) for o in self.outputs)
+        """For people; where there are several, with what the file calls them, as the sidecar's `outputs` wants it."""
+        if len(self.outputs) == 1:
+            return str(list(self.output.shape))
+        return ", ".join(f"{name[:64]} {list(o.shape)}" for name, o in zip(self.called, self.outputs, strict=True))
 
     def cells(self, strides: tuple[int, ...]) -> int:
         """Of the grids with so many pixels per cell; what is left over at right and bottom has cells of its own."""

@@ -8,8 +8,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+from msgspec.structs import replace
+
+from meshinfer.detect.card import ModelCard
 from meshinfer.detect.detector import Detector, load_detector
 from meshinfer.detect.memory import measured
+from meshinfer.detect.process import ModelProcess
 from meshinfer.detect.shelf.bundling import bundle_of
 from meshinfer.detect.shelf.folder import Folder, put, unwritten
 from meshinfer.detect.sidecar import sidecar_path
@@ -21,15 +25,15 @@ class Tried(NamedTuple):
     staged: Path
     """Its file, on the shelf's disk, its sidecar beside it."""
     bundle: Bundle
-    detector: Detector
-    memory: int
-    """Bytes it takes, loaded."""
+    card: ModelCard
+    loaded: tuple[Detector, int] | None
+    """And the bytes it takes; None where this process loads no models."""
 
 
 class Intake:
-    def __init__(self, folder: Folder, trial: Callable[[Path], None]) -> None:
-        """`trial` raises ModelError for a file that must not be loaded."""
-        self._folder, self._trial = folder, trial
+    def __init__(self, folder: Folder, trial: Callable[[Path], None], isolate: bool) -> None:
+        """`trial` raises ModelError for a file that must not be loaded. `isolate`: none is loaded in this process."""
+        self._folder, self._trial, self._isolate = folder, trial, isolate
 
     @contextmanager
     def copied(self, file: Path, name: str, version: str, sidecar: bytes) -> Iterator[Tried]:
@@ -60,10 +64,14 @@ class Intake:
             yield self._tried(staged, bundle)
 
     def _tried(self, staged: Path, bundle: Bundle) -> Tried:
+        if self._isolate:
+            with ModelProcess(staged, name=bundle.name, version=bundle.version) as aside:
+                card = replace(aside.card, name=bundle.name, version=bundle.version, digest=bundle.digest)
+            return Tried(staged, bundle, card, None)
         self._trial(staged)
         detector, memory = measured(lambda: load_detector(staged, name=bundle.name, version=bundle.version))
         assert detector.card.digest == bundle.digest
-        return Tried(staged, bundle, detector, memory)
+        return Tried(staged, bundle, detector.card, (detector, memory))
 
 
 def alike(a: Bundle, b: Bundle) -> bool:

@@ -67,19 +67,22 @@ class Shelf:
         memory: int | None = None,
         trial: Callable[[Path], None] = untried,
         opener: Open = on_cpu,
+        isolate: bool = False,
         embedded: Path | None = EMBEDDED,
         say: Callable[[str], None] = lambda text: None,
     ) -> None:
         """`signer`, `sign`: this peer's key, for what is added here. `signers`: whom it trusts besides.
 
         `budget`: bytes of fetched models; `memory`: MiB for loaded ones, None: a share of the machine's. `trial` raises
-        ModelError for a model that must not be loaded. `opener` decides what models run on. `say` hears of old and
-        damaged files, and of models that no memory is left for, once.
+        ModelError for a model that must not be loaded. `opener` decides what models run on. `isolate`: all of
+        them in processes of their own. `say` hears of old and damaged files, and of models that no memory is left for,
+        once.
         """
         self._folder = Folder(folder)
         self._trust = Trust(signer, sign, signers)
         self._budget, self._trial, self._open, self._say = budget, trial, opener, say
-        self._intake = Intake(self._folder, trial)
+        self._isolate = isolate
+        self._intake = Intake(self._folder, trial, isolate)
         self._embedded = embedded if embedded is not None and embedded.is_file() else None
         self._models: dict[ModelDigest, Held] | None = None
         self._damaged: dict[ModelDigest, str] = {}
@@ -194,7 +197,7 @@ class Shelf:
 
     def _install(self, tried: Tried, seals: tuple[Vouched, ...], origin: Origin) -> ModelCard:
         """Raises ModelError. One that is there keeps its other signers, and stays the owner's if it was."""
-        card, digest, pinned = tried.detector.card, tried.bundle.digest, False
+        card, digest, pinned = tried.card, tried.bundle.digest, False
         with self._lock:
             if known := self._all().get(digest):
                 seals, pinned = (*known.vouched, *seals), known.pinned
@@ -204,7 +207,8 @@ class Shelf:
             self._folder.install(tried.staged, held)
             self._all()[digest] = held
             self._damaged.pop(digest, None)
-            self._pool.offer((digest, False), tried.detector, tried.memory)
+            if tried.loaded:
+                self._pool.offer((digest, False), *tried.loaded)
             self.used(digest)
             return card
 
@@ -221,12 +225,12 @@ class Shelf:
                 if why := self._why_refused(self.held(digest)):
                     raise (ModelDamaged if digest in self._damaged else ModelError)(why)
             self.used(digest)
-        return self._pool.lease(*((digest, isolate) for digest in digests))
+        return self._pool.lease(*((digest, isolate or self._isolate) for digest in digests))
 
     def has_room(self, *digests: ModelDigest, isolate: bool = False) -> bool:
         """Whether a lease of these would throw nothing out of the memory; of what is not here, that it would not."""
         with suppress(ModelError):
-            return self._pool.has_room(*((digest, isolate) for digest in digests))
+            return self._pool.has_room(*((digest, isolate or self._isolate) for digest in digests))
         return True
 
     def get(self, digest: ModelDigest, isolate: bool = False) -> AnyDetector:
@@ -288,7 +292,8 @@ class Shelf:
         if why := self._why_refused(held):
             raise ModelError(why)
         self._trial(path)
-        load_detector(path, name=held.card.name, version=held.card.version)
+        if not self._isolate:
+            load_detector(path, name=held.card.name, version=held.card.version)
 
     def unsound_seals(self, digest: ModelDigest) -> int:
         """How many seals lie with it that are damaged, forged, or another model's."""
