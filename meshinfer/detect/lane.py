@@ -7,6 +7,7 @@ import mmap
 import os
 import socket
 import tempfile
+import time
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -66,18 +67,23 @@ def send(to: socket.socket, message: Message) -> None:
     to.sendall(len(data).to_bytes(4, "big") + data)
 
 
-def receive(from_: socket.socket) -> Message | None:
-    """The next message; None once the other side is gone. Raises OSError (TimeoutError), msgspec.MsgspecError."""
-    head = _exactly(from_, 4)
+def receive(from_: socket.socket, seconds: float | None = None) -> Message | None:
+    """The next message; None once the other side is gone. Raises OSError (TimeoutError where all of it is not there in
+    time, however it comes), msgspec.MsgspecError.
+    """
+    until = None if seconds is None else time.monotonic() + seconds
+    head = _exactly(from_, 4, until)
     if head is None or (size := int.from_bytes(head, "big")) > _MAX_MESSAGE:
         return None
-    data = _exactly(from_, size)
+    data = _exactly(from_, size, until)
     return None if data is None else _decode(data)
 
 
-def _exactly(from_: socket.socket, size: int) -> bytes | None:
+def _exactly(from_: socket.socket, size: int, until: float | None) -> bytes | None:
     parts = bytearray()
     while len(parts) < size:
+        if until is not None:
+            from_.settimeout(max(0.001, until - time.monotonic()))  # 0 would not wait at all
         part = from_.recv(min(size - len(parts), 1 << 16))
         if not part:
             return None

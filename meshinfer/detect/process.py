@@ -153,11 +153,11 @@ class ModelProcess:
         raise self._lost(_NONSENSE)
 
     def _ask(self, sock: socket.socket, question: lane.Message | None, seconds: float, what: str) -> lane.Message:
-        sock.settimeout(seconds)
         try:
             if question is not None:
+                sock.settimeout(seconds)
                 lane.send(sock, question)
-            answer = lane.receive(sock)
+            answer = lane.receive(sock, seconds)
         except TimeoutError:
             raise self._lost(f"took longer than {seconds:.1f} s {what}") from None
         except (OSError, msgspec.MsgspecError):
@@ -184,11 +184,16 @@ def _cause(code: int | None) -> str:
         return f"its process ended (status {code}): it is damaged or hostile; export it anew"
     if -code == signal.SIGALRM:
         return "took too long to load: it is hostile, or too large for this machine"
+    why = "it is damaged, hostile, or wants more memory than it may; export it anew"
+    return f"crashed the runtime ({signal_name(-code)}): {why}"
+
+
+def signal_name(number: int) -> str:
+    """Some have none: those for real time."""
     try:
-        name = signal.Signals(-code).name
+        return signal.Signals(number).name
     except ValueError:
-        name = f"signal {-code}"
-    return f"crashed the runtime ({name}): it is damaged, hostile, or wants more memory than it may; export it anew"
+        return f"signal {number}"
 
 
 def _end(process: subprocess.Popen[bytes], control: socket.socket, lanes: SimpleQueue[_Lane | None]) -> None:

@@ -8,9 +8,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -180,6 +182,29 @@ def test_a_process_that_does_not_answer_is_stopped(tmp_path: Path, monkeypatch: 
             thread.join(60)
         assert waiting == ["m.onnx: took longer than 0.2 s for one picture"] * 3
         assert not process.is_alive
+
+
+def test_one_that_answers_byte_by_byte_is_not_waited_for() -> None:
+    """Each byte comes in time, and the message never."""
+    ours, theirs = socket.socketpair()
+    over = threading.Event()
+
+    def drip() -> None:
+        with theirs, contextlib.suppress(OSError):
+            theirs.sendall((1 << 20).to_bytes(4, "big"))
+            for _ in range(100):
+                theirs.sendall(b"x")
+                if over.wait(0.05):
+                    return
+
+    thread = threading.Thread(target=drip)
+    thread.start()
+    try:
+        with ours, pytest.raises(TimeoutError):
+            lane.receive(ours, 0.2)
+    finally:
+        over.set()
+        thread.join()
 
 
 def test_it_ends_with_the_peer() -> None:

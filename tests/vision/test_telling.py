@@ -235,6 +235,15 @@ def test_picodet_or_nanodet_plus(tmp_path: Path) -> None:
     assert boxes(shifted)[0] == tuple(v + 4 for v in PLANTED[0])
 
 
+def test_boxes_in_shares_are_not_taken_for_pixels(tmp_path: Path) -> None:
+    """Ultralytics' RT-DETR: 300 rows that look like YOLOv8's on its side, and would all be a pixel wide."""
+    rows = np.full((1, 300, 4 + 3), 0.4, np.float32)
+    with pytest.raises(ModelError, match=r"unknown layout.*\[1, 300, 7\]"):
+        load(tmp_path, rows)
+    with pytest.raises(ModelError, match=r"no box goes beyond 0\.4: those of yolov8-transposed are in pixels"):
+        load(tmp_path, rows, 'layout = "yolov8-transposed"')
+
+
 def test_nanodet_plus_of_other_strides(tmp_path: Path) -> None:
     """Its shape is also that of YOLOX with more classes; `strides`, which that has none of, settle it."""
     scores, sides = nanodet_heads((8, 16, 32), 0.0)

@@ -8,6 +8,7 @@ import numpy as np
 
 from meshinfer.detect.layouts.layout import Candidates, Layout, best_class, corners
 from meshinfer.detect.layouts.probe import Array, Probe
+from meshinfer.errors import ModelError
 
 
 class YoloV8(Layout):
@@ -22,6 +23,18 @@ class YoloV8(Layout):
     @classmethod
     def shows(cls, probe: Probe) -> bool:
         return probe.strides(probe.output.shape[2]) is not None
+
+    def __init__(self, probe: Probe) -> None:
+        super().__init__(probe)
+        largest = self._boxes(probe.output[0]).max()
+        if 0 < largest <= 1:  # shares of the picture, as Ultralytics writes RT-DETR
+            raise ModelError(
+                f"puts out {probe.shapes}, in which no box goes beyond {largest:.2g}: those of {self.name} are in "
+                "pixels of the input, and such as are in shares of it do not run"
+            )
+
+    def _boxes(self, output: Array) -> Array:
+        return output[:4]
 
     def count_classes(self, probe: Probe) -> int:
         return int(probe.output.shape[1]) - 4
@@ -52,6 +65,9 @@ class YoloV8Transposed(YoloV8):
 
     def count_classes(self, probe: Probe) -> int:
         return int(probe.output.shape[2]) - 4
+
+    def _boxes(self, output: Array) -> Array:
+        return output[:, :4]
 
     def decode(self, outputs: Sequence[Array], min_score: float) -> Candidates:
         rows = outputs[0][0]

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import resource
-import signal
 import subprocess
 import sys
 import tempfile
@@ -21,6 +20,7 @@ from typing import IO, Any, TypeVar
 import msgspec
 
 import meshinfer
+from meshinfer.detect.process import signal_name
 from meshinfer.errors import MeshInferError, ModelError
 
 T = TypeVar("T")
@@ -102,7 +102,7 @@ def _last_words(code: int, said: IO[bytes]) -> str:
     said.seek(0, os.SEEK_END)
     said.seek(max(0, said.tell() - _MAX_SAID))
     words = [line for line in said.read().decode(errors="replace").splitlines() if line.strip()]
-    ended = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+    ended = f"was ended by {signal_name(-code)}" if code < 0 else f"ended with exit code {code}"
     return f"the process that tried it {ended}" + (f": {words[-1].strip()[:200]}" if words else "")
 
 
