@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import threading
 from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
@@ -249,3 +250,15 @@ def test_what_was_wanted_last_is_told_first(shelf: Shelf, tmp_path: Path) -> Non
     assert [ref.name for ref in told] == [card.name for card in plenty]
     assert unheard_of(plenty) == ""
     assert "128 of the 129" in unheard_of((*plenty, cards[0]))
+
+
+def test_what_is_too_big_is_not_even_copied(shelf: Shelf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_copy(*_: object) -> None:
+        raise AssertionError("it may be larger than the disk")
+
+    monkeypatch.setattr(shutil, "copyfile", no_copy)
+    file = tmp_path / "m.onnx"
+    with file.open("wb") as holes:
+        holes.truncate(2**40)
+    with pytest.raises(ModelError, match="over 512 MiB"):
+        shelf.add(file)
