@@ -36,10 +36,11 @@ class Call:
         self._name, self._silence, self._deadline = name, silence, deadline
         self._over = False
         self._buffer = bytearray()
+        request = msgspec.json.encode({"call": name, "args": args}) + b"\n"
         self._socket = connect(path)
         try:
             self._socket.settimeout(ANSWER_TIMEOUT)
-            self._socket.sendall(msgspec.json.encode({"call": name, "args": args}) + b"\n")
+            self._socket.sendall(request)
         except OSError as e:
             self.close()
             raise MeshInferError(f"the node in {path.parent} hung up before it was asked: {e.strerror or e}") from None
