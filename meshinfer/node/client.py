@@ -130,9 +130,11 @@ def call(
     return Call(path, name, args or {}, silence=silence, deadline=deadline)
 
 
-def ask(path: Path, name: str, args: dict[str, Any] | None = None) -> dict[str, Any]:
+def ask(
+    path: Path, name: str, args: dict[str, Any] | None = None, *, silence: float | None = ANSWER_TIMEOUT
+) -> dict[str, Any]:
     """The end of a call that sends no data."""
-    with call(path, name, args) as conversation:
+    with call(path, name, args, silence=silence) as conversation:
         return conversation.finish()
 
 
