@@ -142,6 +142,12 @@ def _exit_code(work: Any) -> int:
             assert isinstance(error, MeshInferError)
             click.echo(f"meshinfer: {_printable(str(error) or type(error).__name__)}", err=True)
             codes.append(error.exit_code)
+    except* UnicodeEncodeError as group:  # Python's stand-ins for bytes of an argument that are no text
+        for error in _leaves(group):
+            assert isinstance(error, UnicodeEncodeError)
+            given = _printable(error.object[:80].encode(errors="backslashreplace").decode())
+            click.echo(f"meshinfer: not UTF-8, as names and paths have to be here: {given}", err=True)
+            codes.append(2)
     except* KeyboardInterrupt:
         codes.append(130)
     except* BrokenPipeError:

@@ -68,12 +68,11 @@ def simulate(
     first, processes = seed or 0, jobs or cores()
     if len(sizes) == 1:
         chosen = replace(chosen, peers=(sizes[0], sizes[0]))
-    again = " ".join(
-        ["meshinfer simulate", *([scenario] if scenario else []), *([f"--peers {peers}"] if peers else [])]
-    )
+    again = " ".join(["meshinfer simulate", *([scenario] if scenario else [])])
+    if len(sizes) > 1:
+        return _growth(session, chosen, sizes, first, seeds, processes, again)
+    again += f" --peers {peers}" if peers else ""
     try:
-        if len(sizes) > 1:
-            return _growth(session, chosen, sizes, first, seeds, processes)
         began = time.monotonic()
         count = seeds or (1 if seed is not None else SEEDS)
         runs, told = Runs(chosen, first, resume), []
@@ -106,19 +105,25 @@ def _runs(session: Session, scenario: Scenario, seeds: range, processes: int) ->
 
 
 def _growth(
-    session: Session, scenario: Scenario, sizes: list[int], first: int, seeds: int | None, processes: int
+    session: Session, scenario: Scenario, sizes: list[int], first: int, seeds: int | None, processes: int, again: str
 ) -> int:
     """The same work among more and more peers, and the model's word on ten times the most of them."""
     from msgspec.structs import replace
 
     from meshinfer.cli import simulate_show as show
     from meshinfer.sim import growth
+    from meshinfer.sim.chronicle import Violated
 
     rows = []
     for peers in sizes:
         count = seeds or max(1, RUNS_OF_GROWTH // peers)
         began = time.monotonic()
-        runs = list(_runs(session, replace(scenario, peers=(peers, peers)), range(first, first + count), processes))
+        among = replace(scenario, peers=(peers, peers))
+        try:
+            runs = list(_runs(session, among, range(first, first + count), processes))
+        except Violated as e:  # of many peers no smaller story is looked for: that takes as long as they do
+            show.broken(session, e, f"{again} --peers {peers} --seed {e.seed}", None)
+            return e.exit_code
         rows.append(growth.measured(peers, runs, time.monotonic() - began))
     rng = random.Random(first)  # noqa: S311  a replay, not a secret
     checks = [growth.predicted(row.peers, rows[:-1], scenario, rng) for row in rows[1:]]

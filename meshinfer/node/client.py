@@ -36,10 +36,11 @@ class Call:
         self._name, self._silence, self._deadline = name, silence, deadline
         self._over = False
         self._buffer = bytearray()
+        request = msgspec.json.encode({"call": name, "args": args}) + b"\n"
         self._socket = connect(path)
         try:
             self._socket.settimeout(ANSWER_TIMEOUT)
-            self._socket.sendall(msgspec.json.encode({"call": name, "args": args}) + b"\n")
+            self._socket.sendall(request)
         except OSError as e:
             self.close()
             raise MeshInferError(f"the node in {path.parent} hung up before it was asked: {e.strerror or e}") from None
@@ -129,9 +130,11 @@ def call(
     return Call(path, name, args or {}, silence=silence, deadline=deadline)
 
 
-def ask(path: Path, name: str, args: dict[str, Any] | None = None) -> dict[str, Any]:
+def ask(
+    path: Path, name: str, args: dict[str, Any] | None = None, *, silence: float | None = ANSWER_TIMEOUT
+) -> dict[str, Any]:
     """The end of a call that sends no data."""
-    with call(path, name, args) as conversation:
+    with call(path, name, args, silence=silence) as conversation:
         return conversation.finish()
 
 

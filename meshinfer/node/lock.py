@@ -25,7 +25,8 @@ def hold(home: Path) -> Iterator[None]:
         except BlockingIOError:
             pid = os.read(fd, 32).decode(errors="replace").strip() or "?"
             raise ConfigError(
-                f"{home}: a node is running here already (pid {pid}); stop it, or start this one with another --home"
+                f"{home}: a node is running here already (pid {pid}), or a command that changes its models; wait for "
+                "it or stop it, or use another --home"
             ) from None
         except OSError as e:
             raise ConfigError(

@@ -51,6 +51,8 @@ class Tuner:
                 try:
                     tuned = await trio.to_thread.run_sync(self._tune, card, abandon_on_cancel=True)  # type: ignore[call-arg]  # newer than the stubs
                 except ModelError as e:
+                    if not await trio.to_thread.run_sync(self._shelf.holds, card.digest):
+                        continue  # removed meanwhile
                     self._say(f"{card.reference} could not be tried on the devices here: {e}")
                     return
                 if tuned is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import threading
 from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
@@ -267,3 +268,15 @@ def test_where_all_are_isolated_none_is_loaded_here(tmp_path: Path, monkeypatch:
         assert isinstance(detector, Isolated)
         assert detector.card == card
         detector.close()
+
+
+def test_what_is_too_big_is_not_even_copied(shelf: Shelf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_copy(*_: object) -> None:
+        raise AssertionError("it may be larger than the disk")
+
+    monkeypatch.setattr(shutil, "copyfile", no_copy)
+    file = tmp_path / "m.onnx"
+    with file.open("wb") as holes:
+        holes.truncate(2**40)
+    with pytest.raises(ModelError, match="over 512 MiB"):
+        shelf.add(file)

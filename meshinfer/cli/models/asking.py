@@ -7,6 +7,9 @@ from typing import Any
 
 from meshinfer.cli.common import Session
 
+PATIENCE = 300.0
+"""Seconds: to try a large model takes a minute, and small machines take longer."""
+
 
 def ask_models(session: Session, call: str, args: dict[str, Any] | None = None, *, changes: bool) -> dict[str, Any]:
     """The end of a models' call (docs/CONTROL.md). The home is held for `changes`, so that no node starts meanwhile."""
@@ -15,7 +18,7 @@ def ask_models(session: Session, call: str, args: dict[str, Any] | None = None, 
 
     node = socket_path(session.home)
     if is_running(node):
-        return ask(node, call, args)
+        return ask(node, call, args, silence=PATIENCE)
     from meshinfer.config import load
     from meshinfer.mesh.identity import load_or_create
     from meshinfer.node.app import open_shelf

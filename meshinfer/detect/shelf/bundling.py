@@ -11,6 +11,12 @@ from meshinfer.model.bundle import CHUNK, MAX_MODEL_BYTES, Bundle
 from meshinfer.model.ids import ModelDigest
 
 
+def check_size(file: Path, size: int) -> None:
+    """Raises ModelError."""
+    if size > MAX_MODEL_BYTES:
+        raise ModelError(f"{file.name}: over {MAX_MODEL_BYTES // 2**20} MiB: larger models are refused")
+
+
 def bundle_of(file: Path, name: str, version: str) -> Bundle:
     """`file` and the sidecar beside it. Raises ModelError: unreadable, empty, too big."""
     whole, chunks, size = hashlib.sha256(), [], 0
@@ -18,8 +24,7 @@ def bundle_of(file: Path, name: str, version: str) -> Bundle:
         with file.open("rb") as source:
             while chunk := source.read(CHUNK):
                 size += len(chunk)
-                if size > MAX_MODEL_BYTES:
-                    raise ModelError(f"{file.name}: over {MAX_MODEL_BYTES // 2**20} MiB: larger models are refused")
+                check_size(file, size)
                 whole.update(chunk)
                 chunks.append(hashlib.sha256(chunk).digest())
     except OSError as e:

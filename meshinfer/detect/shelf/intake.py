@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,7 +15,7 @@ from meshinfer.detect.card import ModelCard
 from meshinfer.detect.detector import Detector, load_detector
 from meshinfer.detect.memory import measured
 from meshinfer.detect.process import ModelProcess
-from meshinfer.detect.shelf.bundling import bundle_of
+from meshinfer.detect.shelf.bundling import bundle_of, check_size
 from meshinfer.detect.shelf.folder import Folder, put, unwritten
 from meshinfer.detect.sidecar import sidecar_path
 from meshinfer.errors import ModelError
@@ -41,7 +42,8 @@ class Intake:
         with self._folder.staging() as stage:
             staged = stage / file.name
             try:
-                file.open("rb").close()
+                with file.open("rb") as opened:
+                    check_size(file, os.fstat(opened.fileno()).st_size)
             except OSError as e:
                 raise ModelError(f"{file.name}: cannot be read: {e.strerror}") from None
             try:

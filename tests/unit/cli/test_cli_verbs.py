@@ -269,6 +269,12 @@ def test_model_paths_are_absolute_and_exist(node: ScriptedNode, cli: Cli, tmp_pa
     assert node.asked[-1] == ("model_add", {"file": str(file), "name": "m"})
 
 
+def test_what_is_no_text_is_said(node: ScriptedNode, cli: Cli) -> None:
+    result = cli("models", "describe", "yard\udcff")
+    assert result.exit_code == 2
+    assert result.stderr == "meshinfer: not UTF-8, as names and paths have to be here: yard\\udcff\n"
+
+
 def test_ctrl_c_detaches_and_says_so(node: ScriptedNode, home: Path, job_file: Path) -> None:
     node.script["publish"] = [{"end": PUBLISHED}]
     node.script["follow"] = [{"data": {"progress": job_view(state="running")}}, threading.Event()]
