@@ -91,6 +91,8 @@ class JobState:
     outcomes_due: float | None = None
     manifest_due: float | None = None
     manifest_said: float = -math.inf
+    stated: dict[UnitId, int] | None = None
+    """What our last manifest names, whether it is written down yet or not; None: nothing in this life."""
     claim_due: float | None = None
     claim_said: float = -math.inf
     renew_at: float | None = None

@@ -93,11 +93,13 @@ def manifest(job: JobState, me: PeerId, *, scanned: bool) -> list[Manifest]:
     tasks = [*job.mine, *(task for task, ended in job.outcomes.items() if me in ended)]  # what we did, we stand by
     for task in tasks:
         units[unit_of(task)] = max(units.get(unit_of(task), 0), span_of(task) + 1)
-    before = job.held.get(me, {})
+    # Not what is written: a full disk may hold back one that says something else, and would have the last word.
+    before = job.held.get(me, {}) if job.stated is None else job.stated
     if not scanned:  # the first look is still under way: what an earlier run found is most likely still there
         units = before | units
     if units == before:
         return []
+    job.stated = units
     spec = job.info.spec
     assert spec is not None
     frames: dict[UnitId, int] = {}
