@@ -14,6 +14,7 @@ from meshinfer.config import load
 from meshinfer.errors import ConfigError
 from meshinfer.home import default_home, socket_path
 from meshinfer.model.detection import Detection, Event
+from meshinfer.model.ids import reference_of
 from meshinfer.model.jobfile import plain_spec
 from meshinfer.node.client import ask, call, is_running
 
@@ -100,7 +101,7 @@ class Peer:
         """Put a model on this peer's shelf; how jobs name it. Raises ModelError."""
         args = {"file": str(Path(file).expanduser().absolute()), "name": name, "version": version}
         card = ask(self.node, "model_add", {key: value for key, value in args.items() if value})["model"]
-        return f"{card['name']}@{card['version']}" if card.get("version") else str(card["name"])
+        return reference_of(card["name"], card["version"])
 
     def publish(self, job: Job) -> PublishedJob:
         """Give a job to the mesh: whoever holds matching footage runs it."""

@@ -6,6 +6,7 @@ from typing import Any
 
 from meshinfer.cli.common import Session, verb
 from meshinfer.cli.connect import node_socket
+from meshinfer.model.ids import reference_of
 
 
 @verb("peers")
@@ -68,7 +69,7 @@ def _show(session: Session, known: list[dict[str, Any]]) -> None:
 
 def _model(model: dict[str, Any]) -> str:
     """With how fast it is there, where that was measured."""
-    name = f"{model.get('name')}@{model['version']}" if model.get("version") else str(model.get("name"))
+    name = reference_of(str(model.get("name")), model.get("version") or "")
     return f"{name} ~{model['fps']}/s" if model.get("fps") else name
 
 

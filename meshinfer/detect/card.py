@@ -6,7 +6,7 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
-from meshinfer.model.ids import Digest, Name
+from meshinfer.model.ids import Digest, Name, reference_of
 
 
 class ModelCard(Struct, frozen=True):
@@ -35,4 +35,4 @@ class ModelCard(Struct, frozen=True):
 
     @property
     def reference(self) -> str:
-        return f"{self.name}@{self.version}" if self.version else self.name
+        return reference_of(self.name, self.version)

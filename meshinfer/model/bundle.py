@@ -6,7 +6,7 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
-from meshinfer.model.ids import Digest, ModelDigest, Peer, hash_of
+from meshinfer.model.ids import Digest, ModelDigest, Peer, hash_of, reference_of
 
 MAX_MODEL_BYTES = 512 * 1024 * 1024
 """The largest detectors in use are about 300 MB in fp32."""
@@ -47,7 +47,7 @@ class Bundle(Struct, frozen=True, array_like=True):
 
     @property
     def reference(self) -> str:
-        return f"{self.name}@{self.version}" if self.version else self.name
+        return reference_of(self.name, self.version)
 
 
 class Vouched(Struct, frozen=True):

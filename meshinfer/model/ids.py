@@ -61,6 +61,11 @@ Labels = Annotated[
 """key=value pairs that owners attach to peers and sources."""
 
 
+def reference_of(name: str, version: str) -> str:
+    """What people call a model: `name@version`, or its name where it has no version."""
+    return f"{name}@{version}" if version else name
+
+
 def hash_of(*parts: bytes, digits: int = 32) -> str:
     """The first `digits` hex digits of sha256 over length-prefixed `parts` (so that no two lists of parts collide)."""
     h = hashlib.sha256()

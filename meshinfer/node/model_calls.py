@@ -85,7 +85,7 @@ def in_use(state: ScheduleState, now: float) -> dict[ModelDigest, list[str]]:
     """The models that open jobs have work for here, and the names of those jobs."""
     used: dict[ModelDigest, list[str]] = {}
     for job in state.jobs.values():
-        if job.is_open(now) and any(True for _ in job.open_here()):
+        if job.is_open(now) and job.has_open:
             for model in filter(None, {job.info.order.model, job.info.second}):
                 used.setdefault(model, []).append(job.name)
     return used

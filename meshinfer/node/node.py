@@ -31,7 +31,7 @@ from meshinfer.mesh.api import Mesh
 from meshinfer.mesh.identity import Identity
 from meshinfer.model.channel import is_channel
 from meshinfer.model.facts import MAX_MODELS
-from meshinfer.model.ids import ModelDigest, PeerId
+from meshinfer.model.ids import ModelDigest, PeerId, reference_of
 from meshinfer.model.job import JobSpec, Then
 from meshinfer.node import control, gossip
 from meshinfer.node.calls import Calls
@@ -111,7 +111,6 @@ class Node:
         self._notices = db.notices
         self.driver = Driver(ScheduleState(identity.peer_id, fetches=config.models.fetch and not guest), self._perform)
         self._cards, self._looking = cards, trio.Lock()
-        self._use(cards, {})
         self.records = Records(
             mesh, config.mesh.name, identity, db, self.driver, blame=mesh.blame, on_identity=self._on_identity
         )
@@ -321,7 +320,7 @@ class Node:
             return next(iter(held))
         if held:
             named = sorted((model.name, model.version, digest) for digest, model in held.items())
-            which = ", ".join(f"{n}@{v} (sha256:{d[:12]})" if v else f"{n} (sha256:{d[:12]})" for n, v, d in named)
+            which = ", ".join(f"{reference_of(n, v)} (sha256:{d[:12]})" for n, v, d in named)
             raise ModelError(f"{reference!r} names several models in this mesh: {which}: say which")
         elsewhere = sorted({m.name for fact in self.driver.state.peers.values() for m in fact.models})
         raise ModelError(f"{not_here}; in the mesh are: {some(elsewhere) or 'none'}") from None

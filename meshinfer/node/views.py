@@ -10,7 +10,7 @@ import msgspec
 
 from meshinfer.mesh.offences import KeptOut
 from meshinfer.model.detection import Detection, Event
-from meshinfer.model.ids import ModelDigest, PeerId
+from meshinfer.model.ids import ModelDigest, PeerId, reference_of
 from meshinfer.model.verdict import TaskError, Verdict
 from meshinfer.schedule.job import JobState
 from meshinfer.schedule.progress import Progress, Share, progress
@@ -143,7 +143,7 @@ def reference(state: ScheduleState, model: ModelDigest) -> str:
     for _, fact in sorted(state.peers.items()):
         for held in fact.models:
             if held.digest == model:
-                return f"{held.name}@{held.version}" if held.version else held.name
+                return reference_of(held.name, held.version)
     for said in state.channels.all():
         for version in (said.state.stable, said.state.before, said.state.trial and said.state.trial.candidate):
             if version and version.model == model:

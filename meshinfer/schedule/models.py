@@ -172,7 +172,7 @@ class Models:
         """Ask for what open jobs wait for, and for what a roll-out has this peer try, where that is not on its way; let
         go of the rest. What is refused is asked for on: somebody may come who offers it under another seal.
         """
-        if not self._fetches:
+        if not self._fetches or not (self.lacking or self._under_way or self._channels.busy):
             return
         wanted = dict.fromkeys(sorted(self._channels.wanted(self._me) - self.here.keys()))
         for job in self.lacking.values():

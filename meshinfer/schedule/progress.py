@@ -63,9 +63,7 @@ def progress(state: ScheduleState, job: JobState, now: float) -> Progress:
             over.add(task)
         else:
             failed.update(job.ended(task).keys())
-    open_in = Counter(spans)
-    open_in.subtract(unit_of(task) for task in over)
-    open_units = {unit for unit, count in open_in.items() if count > 0}
+    open_in = Counter(spans) - Counter(unit_of(task) for task in over)
     live = {peer for peer in job.held if state.live(peer, job, now)}
     at_work = {
         task
@@ -76,18 +74,14 @@ def progress(state: ScheduleState, job: JobState, now: float) -> Progress:
     }
     known = {task for task in job.running if span_of(task) < spans.get(unit_of(task), 0)}
     running = (at_work | known) - over
-    able = {
-        peer
-        for peer, units in job.held.items()
-        if sum(max(0, open_in[unit]) for unit in units)
-        > failed[peer]  # it holds an open task that it has not failed at
-    }
+    # Who holds an open task that it has not failed at.
+    able = {peer for peer, units in job.held.items() if sum(open_in[unit] for unit in units) > failed[peer]}
     missing = tuple(sorted(able - live))
-    pending = sum(open_in[unit] for unit in open_units)
+    pending = open_in.total()
     shares = _shares(state, job)
     frames, detections = _counted(job, winners, shares)
     return Progress(
-        _stage(job, bool(spans), bool(open_units), bool(running or able & live), now),
+        _stage(job, bool(spans), bool(open_in), bool(running or able & live), now),
         sum(spans.values()),
         len(winners),
         len(over) - len(winners),

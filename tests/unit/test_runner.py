@@ -17,6 +17,7 @@ import pytest
 import trio
 
 from meshinfer.detect.detector import Detector, load_detector
+from meshinfer.detect.isolated import AnyDetector
 from meshinfer.detect.pool import Lease
 from meshinfer.errors import ModelDamaged
 from meshinfer.model.catalog import Entry
@@ -26,6 +27,7 @@ from meshinfer.model.ids import ContentId, JobId, ModelDigest, PeerId, TaskId
 from meshinfer.model.job import Detect, JobOrder, JobSpec, job_id, pack_spec, read_order
 from meshinfer.node.driver import Driver
 from meshinfer.node.runner import Runner
+from meshinfer.node.work import WorkItem
 from meshinfer.schedule.stimuli import Start, Stimulus, Stop, TaskEnded, TaskReturned, Yield
 from meshinfer.store import Database, EventLog, TaskTable
 from tests.unit.footage import write_video
@@ -86,6 +88,36 @@ class Shell:
         return [self.outcomes(start.task)[-1] for start in starts]
 
 
+@asynccontextmanager
+async def a_life(
+    shell: Shell, video: Path, detector_for: Callable[[WorkItem], Lease[AnyDetector]], *, killed: AnyDetector | None
+) -> AsyncIterator[None]:
+    """The shell's runner from its start to its end, in order or, with the detector that it has in hand, `killed`."""
+    shell.runner = Runner(
+        shell.db,
+        ME,
+        cast(Driver, shell),
+        find=lambda _: (video, ENTRY),
+        detector_for=detector_for,
+        on_events=shell.events.extend,
+        on_trouble=shell.trouble.append,
+        on_lost=shell.lost,
+        workers=1,
+    )
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(shell.runner.serve)
+        yield
+        nursery.cancel_scope.cancel()
+    if killed is not None:
+        shell.db.close()  # nothing that its threads still do reaches the store
+        if isinstance(killed, Gate):
+            killed.open.set()
+        await trio.to_thread.run_sync(shell.runner._engine.close)
+    else:
+        await shell.runner.close(30.0)
+        shell.db.close()
+
+
 @pytest.fixture(scope="module")
 def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_video(tmp_path_factory.mktemp("footage") / "v.avi", FRAMES)
@@ -110,29 +142,8 @@ def process(tmp_path: Path, video: Path, detector: Detector) -> Process:
         *, killed: bool = False, by: Detector = detector, lease: Callable[..., Any] = Lease
     ) -> AsyncIterator[Shell]:
         shell = Shell(Database.open(tmp_path / "store.db"))
-        shell.runner = Runner(
-            shell.db,
-            ME,
-            cast(Driver, shell),
-            find=lambda _: (video, ENTRY),
-            detector_for=lambda _: lease(by),
-            on_events=shell.events.extend,
-            on_trouble=shell.trouble.append,
-            on_lost=shell.lost,
-            workers=1,
-        )
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(shell.runner.serve)
+        async with a_life(shell, video, lambda _: lease(by), killed=by if killed else None):
             yield shell
-            nursery.cancel_scope.cancel()
-        if killed:
-            shell.db.close()  # nothing that its threads still do reaches the store
-            if isinstance(by, Gate):
-                by.open.set()
-            await trio.to_thread.run_sync(shell.runner._engine.close)
-        else:
-            await shell.runner.close(30.0)
-            shell.db.close()
 
     return one
 

@@ -9,23 +9,22 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import pytest
-import trio
 
 from meshinfer.detect.detector import Detector, Worker, load_detector
+from meshinfer.detect.isolated import AnyDetector
 from meshinfer.detect.pool import Lease
 from meshinfer.errors import ModelError
 from meshinfer.model.ids import ModelDigest, TaskId
 from meshinfer.model.job import Canary, Detect, JobOrder, JobSpec, job_id, pack_spec, read_order
-from meshinfer.node.driver import Driver
-from meshinfer.node.runner import Runner
+from meshinfer.node.work import WorkItem
 from meshinfer.schedule.stimuli import Start, Stop
 from meshinfer.store import Database, TaskTable
 from tests.unit.footage import write_video
 from tests.unit.test_engine import Gate
-from tests.unit.test_runner import ENTRY, FRAMES, ME, MODEL, Shell
+from tests.unit.test_runner import ENTRY, FRAMES, ME, MODEL, Shell, a_life
 from tests.vision.tiny_onnx import brightness_model
 
 NEW = ModelDigest("6" * 64)
@@ -80,28 +79,13 @@ def process(tmp_path: Path, video: Path, good: Detector) -> Process:
         shell.state = SimpleNamespace(
             jobs={ORDER.id: SimpleNamespace(info=info)}, models=SimpleNamespace(runs=lambda _: here)
         )
-        shell.runner = Runner(
-            shell.db,
-            ME,
-            cast(Driver, shell),
-            find=lambda _: (video, ENTRY),
-            detector_for=lambda item: Lease(candidate if item.model == NEW and candidate is not None else good),
-            on_events=shell.events.extend,
-            on_trouble=shell.trouble.append,
-            workers=1,
-        )
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(shell.runner.serve)
+
+        def lease(item: WorkItem) -> Lease[AnyDetector]:
+            return Lease(candidate if item.model == NEW and candidate is not None else good)
+
+        assert not killed or isinstance(candidate, Gate)
+        async with a_life(shell, video, lease, killed=candidate if killed else None):
             yield shell
-            nursery.cancel_scope.cancel()
-        if killed:
-            shell.db.close()
-            assert isinstance(candidate, Gate)
-            candidate.open.set()
-            await trio.to_thread.run_sync(shell.runner._engine.close)
-        else:
-            await shell.runner.close(30.0)
-            shell.db.close()
 
     return one
 

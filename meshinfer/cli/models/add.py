@@ -46,6 +46,6 @@ def _existing(file: str, what: str) -> Path:
     path = Path(os.path.abspath(Path(file).expanduser()))  # noqa: PTH100  resolve() would follow links: the name counts
     if os.path.isdir(path):  # noqa: PTH112  unlike Path's it has an answer for a name that no file can have
         raise ConfigError(f"{file}: is a folder; give the path of {what} in it")
-    if not os.path.isfile(path):  # noqa: PTH113
+    if not os.path.isfile(path):  # noqa: PTH113  unlike Path's it has an answer for a name that no file can have
         raise ConfigError(f"{file}: no such file; give the path of {what}")
     return path

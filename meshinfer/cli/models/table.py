@@ -6,6 +6,7 @@ from typing import Any
 
 from meshinfer.cli.common import Session
 from meshinfer.cli.output import Column, clean, short, size
+from meshinfer.model.ids import reference_of
 
 View = dict[str, Any]
 
@@ -56,7 +57,7 @@ def _in_the_mesh(model: View) -> list[str]:
 
 
 def reference(model: View) -> str:
-    return f"{model.get('name')}@{model['version']}" if model.get("version") else str(model.get("name"))
+    return reference_of(str(model.get("name")), model.get("version") or "")
 
 
 def pixels(model: View) -> str:

@@ -105,7 +105,7 @@ class Shelf:
     def refused(self) -> dict[ModelDigest, str]:
         """What lies here and may not run: why, and what would change it."""
         with self._lock:
-            return {digest: why for digest, held in self._all().items() if (why := self._why_refused(held))}
+            return {digest: why for digest, held in self._all().items() if (why := self.why_refused(held))}
 
     def find(self, reference: str) -> ModelCard:
         """The model called `name`, `name@version`, `sha256:hex` or at least 8 hex digits. Raises ModelError."""
@@ -153,7 +153,8 @@ class Shelf:
             return ""
         return self._trust.why_refused(held.card.reference, [v.signer for v in held.vouched])
 
-    def _why_refused(self, held: Held) -> str:
+    def why_refused(self, held: Held) -> str:
+        """Why it may not run, whoever is asked, and what would change that; "" where it may."""
         return self.why_untrusted(held) or self._damaged.get(held.card.digest, "")
 
     # ---- what comes --------------------------------------------------------------------------------------------------
@@ -222,7 +223,7 @@ class Shelf:
         """
         for digest in digests:
             with self._lock:
-                if why := self._why_refused(self.held(digest)):
+                if why := self.why_refused(self.held(digest)):
                     raise (ModelDamaged if digest in self._damaged else ModelError)(why)
             self.used(digest)
         return self._pool.lease(*((digest, isolate or self._isolate) for digest in digests))
@@ -289,7 +290,7 @@ class Shelf:
     def try_out(self, digest: ModelDigest) -> None:
         """Load it apart from what runs, as if it came just now. Raises ModelError."""
         held, path = self.held(digest), self.path(digest)
-        if why := self._why_refused(held):
+        if why := self.why_refused(held):
             raise ModelError(why)
         self._trial(path)
         if not self._isolate:

@@ -22,7 +22,7 @@ def model_view(shelf: Shelf, card: ModelCard) -> View:
         "origin": held.origin,
         "pinned": held.pinned,
         "signers": [_signer(shelf, v.signer) for v in held.vouched],
-        "refused": shelf.refused().get(card.digest, ""),
+        "refused": shelf.why_refused(held),
     }
 
 
