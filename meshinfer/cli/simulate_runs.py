@@ -12,7 +12,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor, wait
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -95,7 +95,7 @@ def _pool(processes: int) -> Iterator[ProcessPoolExecutor]:
     pool = ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"), initializer=_end_with_parent)
     try:
         with _deaf():
-            pool.submit(_begun).result()
+            _begin_all(pool, processes)
         yield pool
     except BaseException:  # Ctrl-C too: what runs is of no use any more
         for process in list((pool._processes or {}).values()):  # there is no public way before Python 3.14
@@ -103,6 +103,16 @@ def _pool(processes: int) -> Iterator[ProcessPoolExecutor]:
         raise
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _begin_all(pool: ProcessPoolExecutor, processes: int) -> None:
+    """A pool starts a process when it is given work that no idle one can take: all of them, before there is any."""
+    begun = []
+    for _ in range(10 * processes):
+        if len(pool._processes or ()) == processes:
+            break
+        begun.append(pool.submit(_begun))
+    wait(begun)
 
 
 @contextmanager
@@ -142,7 +152,7 @@ def _collect_rarely() -> None:
 
 
 def _begun() -> None:
-    """The first call of a pool starts its processes."""
+    """What a process is given only so that it starts."""
 
 
 def _batch(scenario: Scenario, seeds: Sequence[int]) -> list[Figures | Broken]:
