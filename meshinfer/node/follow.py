@@ -14,8 +14,8 @@ from meshinfer.node.driver import Driver
 from meshinfer.node.questions import PATIENCE, Questions
 from meshinfer.node.sync import Sync
 from meshinfer.node.views import View, is_over, job_view
+from meshinfer.schedule.interest import ASKED
 from meshinfer.schedule.job import JobState
-from meshinfer.schedule.keeping import ASKED
 from meshinfer.wire.messages import Ask
 
 REFRESH = 0.2

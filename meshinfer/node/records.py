@@ -122,7 +122,7 @@ class Records:
                 count(self.rejected, f"stored record: {e}")
                 continue
             job = job_of(record.kind, record.key)
-            if job is None or record.origin == me or self.keeping.keeps(job, now):
+            if job is None or record.origin == me or self.keeping.interest.keeps(job, now):
                 self._apply(self.keeping.offer(record, now - max(0.0, wall - row.heard), now, stored=True))
             else:
                 self._gone.append(Slot(record.origin, record.kind, record.key))
@@ -133,7 +133,7 @@ class Records:
         """Make a record of this soon."""
         self._to_state.append(fact)
         if (job := job_of(*address_of(fact))) is not None:
-            self.keeping.begin(job, trio.current_time())
+            self.keeping.interest.begin(job, trio.current_time())
             self._tell_joined()
         self._stated.set()
         self._work.set()
@@ -193,22 +193,22 @@ class Records:
     def follow(self, *jobs: JobId) -> None:
         """Keep the logs of these jobs for a while: somebody asks."""
         for job in jobs:
-            self.keeping.follow(job, trio.current_time())
+            self.keeping.interest.follow(job, trio.current_time())
         self._tell_joined()
 
     def relay(self, jobs: Iterable[JobId]) -> None:
         """A neighbour asks that the logs of these be kept for it."""
-        self.keeping.relay(jobs, trio.current_time())
+        self.keeping.interest.relay(jobs, trio.current_time())
         self._tell_joined()
 
     def _tell_joined(self) -> None:
-        if self.keeping.begun:
+        if self.keeping.interest.begun:
             self.joined.set()
 
     def take_joined(self) -> list[JobId]:
         """Jobs in which this peer has come to take part. What was heard of them before counts now."""
         self.joined = trio.Event()
-        jobs, self.keeping.begun = self.keeping.begun, []
+        jobs, self.keeping.interest.begun = self.keeping.interest.begun, []
         now = trio.current_time()
         for job in jobs:
             for early in self.keeping.overheard.take(job):
@@ -218,7 +218,7 @@ class Records:
     def view(self, jobs: Iterable[JobId], by: PeerId | None = None) -> View:
         """What was seen, as a vector says it; `by`: the neighbour that it is for."""
         named = list(jobs)
-        relay = self.keeping.to_relay(named, by, self._mesh.peers) if by is not None else []
+        relay = self.keeping.interest.to_relay(named, by, self._mesh.peers) if by is not None else []
         return View(self.log.seen_of(named), named, relay, self.log.lives)
 
     def lacking(self, theirs: View, peer: PeerId) -> list[Aged]:

@@ -3,8 +3,9 @@
     a: Have+      b: Page* Complete+      a: Page* Complete+
 
 On every new connection; every few seconds with a random neighbour; with all neighbours when a job is published or
-cancelled; with some when this peer comes to take part in a job; and with a few others when one brought news. Gossip
-only makes it faster: everything arrives with every gossip message dropped.
+cancelled; with some when this peer comes to take part in a job; and with a few others when one brought news. Those
+with a part in the same job and no link visit each other (`schedule/visits.py`). Gossip only makes it faster: everything
+arrives with every gossip message dropped.
 
 A stream that begins with a page is a push (`push.py`): records, and no answer.
 """
@@ -25,6 +26,7 @@ from meshinfer.node.paging import by_size
 from meshinfer.node.push import Push
 from meshinfer.node.records import Records, count
 from meshinfer.schedule.log import job_of
+from meshinfer.schedule.visits import Visits
 from meshinfer.wire.codec import encode
 from meshinfer.wire.messages import Complete, Have, Page, read_sync
 from meshinfer.wire.vectors import Reader, View, parts
@@ -67,6 +69,8 @@ class Sync:
         """Neighbours that brought something that all keep."""
         self._news_of: dict[JobId, set[PeerId]] = {}
         """Jobs of which neighbours brought something."""
+        self._visit_soon = trio.Event()
+        self._visits = Visits(records.keeping)
         self._push = Push(mesh, self.takes_part)
         records.on_stated, records.contradict = self._push.stated, self._push.tell
         mesh.serve(PROTOCOL, self._answer)
@@ -87,6 +91,7 @@ class Sync:
             nursery.start_soon(self._pass_on, start)
             nursery.start_soon(self._catch_up, start)
             nursery.start_soon(self._every_so_often, start)
+            nursery.start_soon(self._visit_now_and_then)
             for peer in sorted(self._mesh.peers):
                 start(peer)
             async for change in changes:
@@ -131,6 +136,22 @@ class Sync:
             await self._records.joined.wait()
             for peer in self._whom_to_ask(self._records.take_joined()):
                 start(peer)
+            self._visit_soon.set()
+
+    async def _visit_now_and_then(self) -> None:
+        """A new connection begins with a sync; the link goes like any that is one too many."""
+        while True:
+            self._visit_soon = trio.Event()
+            with trio.move_on_after(EVERY * self._rng.uniform(0.8, 1.2)):
+                await self._visit_soon.wait()
+            mesh, now = self._mesh, trio.current_time()
+            away = frozenset(mesh.unreached()) | mesh.kept_out().keys()
+            if candidates := self._visits.whom(mesh.peers, away, now):
+                peer = self._rng.choice(candidates)
+                try:
+                    await mesh.reach(peer)
+                except MeshError:
+                    self._visits.failed(peer, now)
 
     def _some(self, peers: Iterable[PeerId], most: int) -> list[PeerId]:
         there = sorted(peers)
@@ -149,7 +170,7 @@ class Sync:
     async def fetch(self, jobs: Collection[JobId], patience: float) -> None:
         """Follow these jobs. The story of those that were not kept here comes, as far as neighbours have it, within
         `patience` seconds."""
-        new = [job for job in jobs if job not in self._records.keeping.kept]
+        new = [job for job in jobs if job not in self._records.keeping.interest.kept]
         self._records.follow(*jobs)
         if not new:
             return
@@ -202,7 +223,7 @@ class Sync:
             raise MeshError("a sync that took too long")
 
     def _named(self) -> list[JobId]:
-        return self._records.keeping.named(trio.current_time())
+        return self._records.keeping.interest.named(trio.current_time())
 
     def _blamed(self, peer: PeerId, why: str) -> ProtocolError:
         self._records.blame(peer, why)
@@ -219,12 +240,12 @@ class Sync:
             part = message
         keeping = self._records.keeping
         self._records.relay(view.relay)
-        self._keepers[stream.peer] = frozenset(job for job in view.jobs if job in keeping.kept)
+        self._keepers[stream.peer] = frozenset(job for job in view.jobs if job in keeping.interest.kept)
         return view
 
     async def _give(self, stream: Stream, theirs: View, named: Collection[JobId]) -> View:
         """Send what the other side lacks, and what was seen here before: what comes in between is not promised."""
-        kept = [job for job in theirs.jobs if job in self._records.keeping.kept]
+        kept = [job for job in theirs.jobs if job in self._records.keeping.interest.kept]
         mine = self._records.view(dict.fromkeys([*kept, *named]), stream.peer)
         for page in by_size(self._records.lacking(theirs, stream.peer), most=1000):
             await stream.send(encode(Page(page)))

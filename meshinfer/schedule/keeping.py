@@ -8,37 +8,23 @@ Whatever grows ends: a job `KEEP` seconds after it expired, with its log and can
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
 from enum import Enum
 from typing import NamedTuple
 
 from meshinfer.model.facts import Cancel, PeerFact
-from meshinfer.model.ids import JobId, PeerId, hash_of
+from meshinfer.model.ids import JobId, PeerId
 from meshinfer.model.job import MAX_EXPIRES, JobOrder, read_order
 from meshinfer.model.logs import Extent, LogId
 from meshinfer.model.record import Record
+from meshinfer.schedule.interest import ASKED, Interest
 from meshinfer.schedule.log import Fate, Held, RecordLog, Slot, job_of
 from meshinfer.schedule.overheard import Overheard
 from meshinfer.schedule.stimuli import Heard, JobForgotten, PeerForgotten, Stimulus, StoreLost
 
 KEEP = 3600.0
 """Seconds that an expired job is still told of."""
-
-ASKED = 60.0
-"""Seconds that a job is followed after somebody asked about it here."""
-
-RELAYED = 120.0
-"""Seconds that a job's log is kept for a neighbour that is not connected to its publisher, after it asked for that."""
-
-RELAYS = 2
-"""Neighbours that are asked to: those with the lowest hash, so that two who ask are likely to ask the same ones."""
-
-STIRRED = 60.0
-IDLE = 100
-"""A vector names the jobs in which something happened in the last minute, and so many others in turns: what it costs
-to keep old jobs does not grow with their number."""
 
 SILENT = 30 * 86400.0
 SILENT_GUEST = 86400.0
@@ -93,13 +79,8 @@ class Keeping:
     """Decides what goes into `log` and what leaves it. `takes_part`: whether the schedule has a part in a job."""
 
     def __init__(self, log: RecordLog, takes_part: Callable[[JobId], bool], asked: float = ASKED) -> None:
-        self.log, self._asked = log, asked
-        self._takes_part = takes_part
-        self._followed: dict[JobId, float] = {}
-        self._relayed: dict[JobId, float] = {}
-        self._stirred: dict[JobId, float] = {}
-        """When something was last news in a job, or asked of it."""
-        self._turn = 0
+        self.log = log
+        self.interest = Interest(log, takes_part, asked)
         self.overheard = Overheard()
         self._first: dict[JobId, float] = {}
         """When each job was first heard of here."""
@@ -112,68 +93,18 @@ class Keeping:
         self.given: dict[JobId | None, int] = {}
         """The last number that we have given in each log, whether or not its record is held: a power cut may take the
         record, never the number."""
-        self.kept: dict[JobId, None] = {}
-        """Jobs whose logs are kept."""
-        self.begun: list[JobId] = []
-        """Jobs that came to be kept, and of which the neighbours have not been asked yet."""
 
-    # ---- interest ----------------------------------------------------------------------------------------------------
-
-    def keeps(self, job: JobId, now: float) -> bool:
-        """Whether this job's log is kept here; notes where that is news."""
-        if job in self.kept:
-            return True
-        if not (self._takes_part(job) or self._asked_for(job, now)):
-            return False
-        self.begin(job, now)
-        return True
-
-    def begin(self, job: JobId, now: float) -> None:
-        """This peer takes part in the job."""
-        self._stirred[job] = now
-        if job not in self.kept:
-            self.kept[job] = None
-            self.begun.append(job)
-
-    def follow(self, job: JobId, now: float) -> None:
-        """Somebody asks about the job here."""
-        self._followed[job] = now + self._asked
-        self.begin(job, now)
-
-    def relay(self, jobs: Iterable[JobId], now: float) -> None:
-        """A neighbour asks that these be kept for it: those that are known here."""
-        for job in jobs:
-            if self.log.has_job(job):
-                self._relayed[job] = now + RELAYED
-                self.begin(job, now)
-
-    def named(self, now: float) -> list[JobId]:
-        """Jobs that a vector names."""
-        stirred = [job for job in self.kept if self._stirred.get(job, -math.inf) + STIRRED > now]
-        idle = [job for job in self.kept if self._stirred.get(job, -math.inf) + STIRRED <= now]
-        self._turn = (self._turn + IDLE) % len(idle) if len(idle) > IDLE else 0
-        return stirred + (idle + idle)[self._turn : self._turn + min(IDLE, len(idle))]
-
-    def to_relay(self, jobs: Iterable[JobId], by: PeerId, connected: Collection[PeerId]) -> list[JobId]:
-        """Those of these jobs that `by`, a neighbour, is asked to keep for us."""
-        out = []
-        for job in jobs:
-            publishers = self.log.publishers(job)
-            if publishers & {self.log.own.origin, *connected} or all(map(self._is_guest, publishers)):
-                continue
-            if job not in self._followed and not self._concerns(job):
-                continue  # a relay asks for no relays
-            ranked = sorted(connected, key=lambda peer: hash_of(job.encode(), peer.encode()))
-            if by in ranked[:RELAYS]:
-                out.append(job)
-        return out
+    @property
+    def known(self) -> Iterable[PeerId]:
+        """All peers that were heard of, this one too."""
+        return self._heard.keys()
 
     # ---- what comes in -----------------------------------------------------------------------------------------------
 
     def lacking(self, seen: Mapping[LogId, Extent], jobs: Iterable[JobId], peer: PeerId) -> list[Held]:
         """What a peer that has seen so much, and keeps these jobs, lacks; and the last of its own records, by which it
         would know that another speaks in its name."""
-        lacking = list(self.log.missing(seen, [None, *(job for job in jobs if job in self.kept)]))
+        lacking = list(self.log.missing(seen, [None, *(job for job in jobs if job in self.interest.kept)]))
         if (last := self.log.last_of(peer)) is not None and last not in lacking:
             lacking.append(last)
         return lacking
@@ -199,7 +130,7 @@ class Keeping:
         job = job_of(record.kind, record.key)
         if record.origin == self.log.own.origin and (self_said := self._not_ours(record, job)) is not None:
             return Taken(self_said)
-        if job is not None and not self.keeps(job, now):
+        if job is not None and not self.interest.keeps(job, now):
             self.overheard.keep(job, record, born, now)
             return Taken(Refusal.NOT_KEPT)
         fact = record.fact
@@ -225,20 +156,20 @@ class Keeping:
             born = said.born  # stated once more: it is no younger for that
         fate, gone = self.log.offer(record, born, stored=stored)
         if job is not None and stored and record.origin == self.log.own.origin:
-            self.kept[job] = None
+            self.interest.own(job)
         stimuli, dropped = self._without(record.origin, gone) if gone else ((), [])
         if fate is Fate.KNOWN and isinstance(fact, JobOrder):
             stimuli += self._younger(record, fact, born)
         if fate is not Fate.NEW:
             return Taken(fate, stimuli, (*gone, *dropped))
         if job is not None:
-            self._stirred[job] = now
+            self.interest.stir(job, now)
         self._heard[record.origin] = max(born, self._heard.get(record.origin, born))
         if isinstance(fact, JobOrder):
             self._first.setdefault(fact.id, now)
             if record.origin == self.log.own.origin:
-                self.kept[fact.id] = None
-                self._stirred[fact.id] = now
+                self.interest.own(fact.id)
+                self.interest.stir(fact.id, now)
         if fact is not None:
             stimuli = (*stimuli, Heard(record.origin, fact, born))
         return Taken(fate, stimuli, (*gone, *dropped))
@@ -248,7 +179,7 @@ class Keeping:
         own = self.log.own
         if record.incarnation > own.incarnation:
             return Refusal.NEWER_SELF
-        known = record.incarnation == own.incarnation and (job is None or job in self.kept)
+        known = record.incarnation == own.incarnation and (job is None or job in self.interest.kept)
         return Refusal.OTHER_SELF if known and record.seq > self.given.get(job, 0) else None
 
     def _room_for(self, record: Record, by: PeerId | None) -> Refusal | None:
@@ -298,8 +229,9 @@ class Keeping:
         if self.log.has_job(job):
             return [], []
         self.given.pop(job, None)
-        for known in (self.kept, self._followed, self._relayed, self._stirred, self._first, self._ends):
-            known.pop(job, None)
+        self._first.pop(job, None)
+        self._ends.pop(job, None)
+        self.interest.forget(job)
         self.overheard.take(job)
         return [JobForgotten(job)], self.log.drop_job(job)
 
@@ -322,12 +254,7 @@ class Keeping:
                 self._let_go(Slot(held.record.origin, "cancel", held.record.key), stimuli, gone)
         for peer in [p for p, at in self._heard.items() if now > at + self._silence(p) and p not in connected]:
             self._forget(peer, stimuli, gone)
-        for asked in (self._followed, self._relayed):
-            for job in [job for job, until in asked.items() if until <= now]:
-                del asked[job]
-        for job in [job for job in self.kept if not self._asked_for(job, now) and not self._concerns(job)]:
-            del self.kept[job]
-            self._stirred.pop(job, None)
+        self.interest.expire(now)
         self._drop_unkept(stimuli, gone)
         self.overheard.expire(now)
         self.log.tidy()
@@ -351,22 +278,16 @@ class Keeping:
         return Taken(Fate.KNOWN, tuple(stimuli), tuple(gone))
 
     def _drop_unkept(self, stimuli: list[Stimulus], gone: list[Slot]) -> None:
-        for job in [job for job in self.log.jobs if job not in self.kept]:
+        for job in [job for job in self.log.jobs if job not in self.interest.kept]:
             stimuli += [StoreLost(peer, frozenset({job})) for peer in sorted(self.log.speakers(job))]
             gone += self.log.drop_job(job)
 
-    def _asked_for(self, job: JobId, now: float) -> bool:
-        return max(self._followed.get(job, 0.0), self._relayed.get(job, 0.0)) > now
-
-    def _concerns(self, job: JobId) -> bool:
-        return self.log.own.origin in self.log.speakers(job) or self._takes_part(job)
-
-    def _is_guest(self, peer: PeerId) -> bool:
+    def is_guest(self, peer: PeerId) -> bool:
         held = self.log.get(peer, "peer", "")
         return held is not None and isinstance(held.record.fact, PeerFact) and held.record.fact.guest
 
     def _silence(self, peer: PeerId) -> float:
-        return SILENT_GUEST if self._is_guest(peer) else SILENT
+        return SILENT_GUEST if self.is_guest(peer) else SILENT
 
     def _let_go(self, slot: Slot, stimuli: list[Stimulus], gone: list[Slot]) -> None:
         self.log.drop(slot)

@@ -122,7 +122,7 @@ class Books:
         )
         for record, heard in kept:
             job = job_of(record.kind, record.key)
-            if job is None or record.origin == me or self.keeping.keeps(job, now):
+            if job is None or record.origin == me or self.keeping.interest.keeps(job, now):
                 born = now - max(0.0, self._host.wall() - heard)
                 self._apply(self.keeping.offer(self._unseal(record.sealed), born, now, stored=True))
             else:
@@ -133,7 +133,7 @@ class Books:
     def state(self, fact: Fact) -> None:
         self._to_state.append(fact)
         if (job := job_of(*address_of(fact))) is not None:
-            self.keeping.begin(job, self._host.clock())
+            self.keeping.interest.begin(job, self._host.clock())
             self._tell_joined()
         self._flush_in(0.0)
 
@@ -165,12 +165,12 @@ class Books:
     # ---- who keeps what ----------------------------------------------------------------------------------------------
 
     def _tell_joined(self) -> None:
-        if self.keeping.begun:
+        if self.keeping.interest.begun:
             self._host.joined()
 
     def take_joined(self) -> list[JobId]:
         """Jobs in which this peer has come to take part. What was heard of them before counts now."""
-        jobs, self.keeping.begun = self.keeping.begun, []
+        jobs, self.keeping.interest.begun = self.keeping.interest.begun, []
         for job in jobs:
             for early in self.keeping.overheard.take(job):
                 self._believe(early.record, early.born, self._host.clock(), None)
@@ -178,20 +178,20 @@ class Books:
 
     def follow(self, job: JobId) -> None:
         """Somebody asks about the job here."""
-        self.keeping.follow(job, self._host.clock())
+        self.keeping.interest.follow(job, self._host.clock())
         self._tell_joined()
 
     def relay(self, jobs: Iterable[JobId]) -> None:
-        self.keeping.relay(jobs, self._host.clock())
+        self.keeping.interest.relay(jobs, self._host.clock())
         self._tell_joined()
 
     def named(self) -> list[JobId]:
-        return self.keeping.named(self._host.clock())
+        return self.keeping.interest.named(self._host.clock())
 
     def view(self, jobs: Iterable[JobId], by: PeerId) -> View:
         """The very same one while it stays the same: often several are asked at once."""
         named = tuple(jobs)
-        relay = tuple(self.keeping.to_relay(named, by, self._host.connections()))
+        relay = tuple(self.keeping.interest.to_relay(named, by, self._host.connections()))
         if self._version != self.log.version:
             self._version, self._views = self.log.version, {}
         if (view := self._views.get((named, relay))) is None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from meshinfer.model.ids import ContentId
-from meshinfer.schedule.keeping import RELAYS
+from meshinfer.schedule.interest import RELAYS
 from meshinfer.sim.chance import Rng
 from meshinfer.sim.overlay import random_links, sharing
 from meshinfer.sim.scenario import Scenario

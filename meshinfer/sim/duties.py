@@ -21,7 +21,7 @@ def version_of(record: Record) -> Version:
 
 def keeps(peer: Peer, slot: Slot) -> bool:
     """Whether it is to hold what is said there: all do but of jobs, which concern who takes part."""
-    return slot.job is None or slot.job in peer.books.keeping.kept
+    return slot.job is None or slot.job in peer.books.keeping.interest.kept
 
 
 def tasks_at(job: JobState, peer: Peer) -> Iterator[tuple[Entry, TaskId]]:

@@ -345,7 +345,7 @@ class Monitor:
         }
         for peer in alive:
             job = peer.state.jobs[job_id]
-            if job_id not in peer.books.keeping.kept:
+            if job_id not in peer.books.keeping.interest.kept:
                 continue
             results: dict[TaskId, object] = {
                 task: job.canonical(task) for task in sorted(job.outcomes) if not suspects or task in certain

@@ -51,8 +51,14 @@ class _Pair:
     """Of the connection: what was sent on an earlier one never arrives."""
     pending: bool = False
     """A dial or a break is on its way."""
+    until: float = math.inf
+    """A visit ends; what is linked connects whenever it can."""
     told: dict[int, float] = field(default_factory=dict)
     """When each side hears the latest news of the connection: news keep their order."""
+
+
+VISIT = 10.0
+"""Seconds that a connection lasts which was made for a visit."""
 
 
 class Traffic:
@@ -91,16 +97,33 @@ class Network:
 
     def link(self, a: int, b: int) -> None:
         """From now on these two connect whenever they can."""
-        if b not in self.linked[a]:
-            pair = _Pair(min(a, b), max(a, b))
-            self.linked[a][b] = self.linked[b][a] = pair
+        pair = self._pair(a, b)
+        pair.until = math.inf
+        self._reconsider(pair)
+
+    def visit(self, a: int, b: int) -> bool:
+        """a connects to b, for a while. Whether it can be reached."""
+        pair = self._pair(a, b)
+        if pair.until < math.inf:
+            pair.until = self.agenda.now + VISIT
+            self.agenda.after(VISIT, f"visit {pair.a}-{pair.b}", lambda: self._reconsider(pair))
             self._reconsider(pair)
+        return self._possible(pair)
+
+    def _pair(self, a: int, b: int) -> _Pair:
+        if b not in self.linked[a]:
+            self.linked[a][b] = self.linked[b][a] = _Pair(min(a, b), max(a, b), until=-math.inf)
+        return self.linked[a][b]
 
     # ---- connections -------------------------------------------------------------------------------------------------
 
     def is_up(self, a: int, b: int) -> bool:
         pair = self.linked[a].get(b)
         return pair is not None and pair.up
+
+    def kept(self, a: int) -> frozenset[PeerId]:
+        """Those that it is linked to, connected or not."""
+        return frozenset(self.ends[b].id for b, pair in self.linked[a].items() if pair.until == math.inf)
 
     def met(self, a: int, b: int) -> float:
         """When their present connection came up; infinity where there is none."""
@@ -120,7 +143,8 @@ class Network:
 
     def _possible(self, pair: _Pair) -> bool:
         alive = self.ends[pair.a].process.alive and self.ends[pair.b].process.alive
-        return alive and not self.is_cut(pair.a, pair.b) and not self.is_cut(pair.b, pair.a)
+        cut = self.is_cut(pair.a, pair.b) or self.is_cut(pair.b, pair.a)
+        return alive and self.agenda.now < pair.until and not cut
 
     def _reconsider(self, pair: _Pair) -> None:
         """Connect or break in a while, whichever is due then."""

@@ -18,6 +18,7 @@ from meshinfer.model.record import Record
 from meshinfer.schedule import stimuli as st
 from meshinfer.schedule.sketch import sketch
 from meshinfer.schedule.state import ScheduleState
+from meshinfer.schedule.visits import Visits
 from meshinfer.schedule.worklist import WEIGHT
 from meshinfer.sim.agenda import Agenda, Process
 from meshinfer.sim.books import LOOKED, Books, Unsealer
@@ -113,6 +114,7 @@ class Peer:
         self.state = ScheduleState(self.id, window=window, fetches=True)
         self.books = Books(self, self.keys, self.store, self.around.unsealer)
         self.books.rejected, self.books.lies = self.rejected, self.lies  # of all lives
+        self.visits = Visits(self.books.keeping)
         self.neighbours: set[int] = set()
         self._connections = frozenset[PeerId]()
         self.syncs = Syncs(self, self.books, self.index, rng)
@@ -185,6 +187,15 @@ class Peer:
 
     def connections(self) -> frozenset[PeerId]:
         return self._connections
+
+    def visit(self) -> None:
+        network = self.around.network
+        now, trying = self.clock(), network.kept(self.index) - self._connections
+        if candidates := self.visits.whom(self._connections, trying, now):
+            peer = self.around.rng.choice(candidates)
+            other = next(end.index for end in network.ends if end.id == peer)
+            if not network.visit(self.index, other):
+                self.visits.failed(peer, now)
 
     def joined(self) -> None:
         self.push.joined()

@@ -26,6 +26,9 @@ class Shell(Protocol):
     @property
     def neighbours(self) -> set[int]: ...
 
+    def visit(self) -> None:
+        """Connect to somebody who may know of a job here what no neighbour tells of."""
+
     def later(self, delay: float, label: str, do: Callable[[], None]) -> None: ...
 
 
@@ -51,6 +54,7 @@ class Push:
     def _now_and_then(self) -> None:
         if idle := sorted(self._shell.neighbours - self._syncs.under_way):
             self._syncs.start(self._rng.choice(idle))
+        self._shell.visit()
         self._shell.later(EVERY * self._rng.uniform(0.8, 1.2), "sync", self._now_and_then)
 
     def urgent(self) -> None:
@@ -64,7 +68,11 @@ class Push:
 
     def joined(self) -> None:
         """This peer has come to take part in a job."""
-        self._soon(0.0, "join", lambda: self._syncs.catch_up(self._books.take_joined()))
+        self._soon(0.0, "join", self._catch_up)
+
+    def _catch_up(self) -> None:
+        self._syncs.catch_up(self._books.take_joined())
+        self._shell.visit()
 
     def news(self) -> None:
         """Something came that others may lack."""

@@ -138,12 +138,12 @@ class Syncs:
         view = talk.reader.take(part) if talk.reader.begun or whole is None else whole
         if view is not None:
             self._books.relay(view.relay)
-            kept = self._books.keeping.kept
+            kept = self._books.keeping.interest.kept
             self._keepers[other] = frozenset(job for job in view.jobs if job in kept)
         return view
 
     def _give(self, other: int, stream: int, theirs: View, named: Collection[JobId]) -> View:
-        kept = [job for job in theirs.jobs if job in self._books.keeping.kept]
+        kept = [job for job in theirs.jobs if job in self._books.keeping.interest.kept]
         mine = self._books.view(dict.fromkeys([*kept, *named]), self._shell.id_of(other))
         for page in _pages(self._books.lacking(theirs, self._shell.id_of(other))):
             self._shell.send(other, stream, encode(Page(page)))

@@ -13,7 +13,8 @@ from meshinfer.model.ids import JobId, PeerId
 from meshinfer.model.job import JobOrder
 from meshinfer.node import push, sync
 from meshinfer.node.records import TIDY_EVERY
-from meshinfer.schedule.keeping import ASKED, MAX_SEQ, RELAYED, Refusal
+from meshinfer.schedule.interest import ASKED, RELAYED
+from meshinfer.schedule.keeping import MAX_SEQ, Refusal
 from meshinfer.schedule.reports import SAY_CLAIM, SAY_OUTCOMES
 from meshinfer.store import RecordTable
 from meshinfer.wire.codec import encode
@@ -343,4 +344,4 @@ async def test_a_job_unknown_to_all_is_nobodys_concern(world: World) -> None:
     alice = await world.start("alice")
     await alice.sync.fetch([JobId("0" * 16)], 1.0)
     await trio.sleep(ASKED + TIDY_EVERY + 1)
-    assert alice.records.keeping.kept == {}
+    assert alice.records.keeping.interest.kept == {}

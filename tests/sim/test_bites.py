@@ -260,7 +260,7 @@ def test_a_job_that_is_over_stays_away_and_a_planted_return_is_found(monkeypatch
     world = World(calm, 1, random.Random(1))
     world.run()
     assert world.jobs
-    assert all(not peer.state.jobs and not peer.books.keeping.kept for peer in world.peers)
+    assert all(not peer.state.jobs and not peer.books.keeping.interest.kept for peer in world.peers)
     back_again(monkeypatch)
     found = next((e for seed in range(10) if (e := broken(calm, seed))), None)
     assert found is not None

@@ -64,7 +64,7 @@ def test_jobs_of_a_run_are_kept_by_as_many_as_are_drawn() -> None:
     calm = replace(few, storm=8.0, calm=3.0)
     world = World(calm, 1, random.Random(1))
     world.run()
-    kept = sum(job in peer.books.keeping.kept for job in world.jobs for peer in world.peers)
+    kept = sum(job in peer.books.keeping.interest.kept for job in world.jobs for peer in world.peers)
     assert kept == pytest.approx(crowd(random.Random(1), 24, calm).keeping, rel=0.25)
 
 

@@ -12,8 +12,8 @@ from meshinfer.model.ids import JobId, PeerId, hash_of
 from meshinfer.model.job import MAX_EXPIRES, JobOrder
 from meshinfer.model.logs import Extent, LogId
 from meshinfer.model.record import Record
+from meshinfer.schedule import interest, overheard
 from meshinfer.schedule import keeping as k
-from meshinfer.schedule import overheard
 from meshinfer.schedule.keeping import Keeping, Refusal, Taken
 from meshinfer.schedule.log import MAX_LISTED, Fate, RecordLog, StoreId, job_of
 from meshinfer.schedule.state import ScheduleState
@@ -86,8 +86,8 @@ def test_what_came_before_interest_began_is_not_lost() -> None:
     said = [peer.record(fact) for fact in parts_of(job)]
     for record in reversed(said):
         peer.hear(record)
-    peer.keeping.follow(job.id, 1.0)
-    assert peer.keeping.begun == [job.id]
+    peer.keeping.interest.follow(job.id, 1.0)
+    assert peer.keeping.interest.begun == [job.id]
     early = peer.keeping.overheard.take(job.id)
     assert {e.record.kind for e in early} == {"manifest", "claim", "result"}
     assert [peer.hear(e.record, 1.0) for e in early] == [Fate.NEW] * 3
@@ -108,13 +108,13 @@ def test_the_buffer_for_others_jobs_is_bounded(monkeypatch: pytest.MonkeyPatch) 
 def test_a_job_that_is_asked_about_is_kept_for_a_minute() -> None:
     peer, job = Peer(), order()
     peer.hear(job)
-    peer.keeping.follow(job.id, 0.0)
+    peer.keeping.interest.follow(job.id, 0.0)
     for fact in parts_of(job):
         assert peer.hear(fact) is Fate.NEW
-    peer.expire(k.ASKED - 1)
+    peer.expire(interest.ASKED - 1)
     assert len(peer.log) == 4
     assert ALICE in peer.state.jobs[job.id].held
-    taken = peer.expire(k.ASKED + 1)
+    taken = peer.expire(interest.ASKED + 1)
     assert taken.stimuli == (StoreLost(ALICE, frozenset({job.id})),)
     assert len(peer.log) == 1
     assert ALICE not in peer.state.jobs[job.id].held
@@ -123,7 +123,7 @@ def test_a_job_that_is_asked_about_is_kept_for_a_minute() -> None:
 def test_who_has_said_something_in_a_job_keeps_it() -> None:
     peer, job = Peer(), order()
     peer.hear(job)
-    peer.keeping.begin(job.id, 0.0)
+    peer.keeping.interest.begin(job.id, 0.0)
     peer.apply(peer.keeping.offer(peer.record(Manifest(job.id, 0, 1, (UNIT,)), ME), 0.0, 0.0), 0.0)
     peer.hear(parts_of(job)[2])
     peer.expire(10_000.0)
@@ -132,36 +132,38 @@ def test_who_has_said_something_in_a_job_keeps_it() -> None:
 
 def test_a_vector_names_what_is_alive_and_the_rest_in_turns() -> None:
     peer = Peer()
-    jobs = [order(str(n)) for n in range(3 * k.IDLE)]
+    jobs = [order(str(n)) for n in range(3 * interest.IDLE)]
     for job in jobs:
         peer.hear(job)
         peer.parts.add(job.id)
-        peer.keeping.keeps(job.id, 0.0)
-    later = k.STIRRED + 1
-    assert len(peer.keeping.named(1.0)) == len(jobs)
+        peer.keeping.interest.keeps(job.id, 0.0)
+    later = interest.STIRRED + 1
+    assert len(peer.keeping.interest.named(1.0)) == len(jobs)
     peer.hear(Claim(jobs[7].id, (), 1, 1, 1.0), later)
-    rounds = [peer.keeping.named(later) for _ in range(4)]
-    assert all(names[0] == jobs[7].id and len(names) == len(set(names)) == k.IDLE + 1 for names in rounds)
+    rounds = [peer.keeping.interest.named(later) for _ in range(4)]
+    assert all(names[0] == jobs[7].id and len(names) == len(set(names)) == interest.IDLE + 1 for names in rounds)
     assert set().union(*rounds) == {job.id for job in jobs}
 
 
 def test_relays_are_asked_for_only_by_who_cannot_reach_the_publisher() -> None:
     peer, job = Peer(), order()
     peer.hear(job)
-    peer.keeping.follow(job.id, 0.0)
+    peer.keeping.interest.follow(job.id, 0.0)
     others = [PeerId(f"p{n}") for n in range(9)]
-    asked = [other for other in others if peer.keeping.to_relay([job.id], other, others)]
-    assert len(asked) == k.RELAYS
-    assert not any(peer.keeping.to_relay([job.id], other, [*others, ALICE]) for other in others)
+    asked = [other for other in others if peer.keeping.interest.to_relay([job.id], other, others)]
+    assert len(asked) == interest.RELAYS
+    assert not any(peer.keeping.interest.to_relay([job.id], other, [*others, ALICE]) for other in others)
     relay = Peer()
-    relay.keeping.relay([job.id], 0.0)
-    assert relay.keeping.kept == {}, "it does not know the job"
+    relay.keeping.interest.relay([job.id], 0.0)
+    assert relay.keeping.interest.kept == {}, "it does not know the job"
     relay.hear(job)
-    relay.keeping.relay([job.id], 0.0)
-    assert list(relay.keeping.kept) == [job.id]
-    assert not any(relay.keeping.to_relay([job.id], other, others) for other in others), "and asks nobody in turn"
-    relay.expire(k.RELAYED + 1)
-    assert relay.keeping.kept == {}
+    relay.keeping.interest.relay([job.id], 0.0)
+    assert list(relay.keeping.interest.kept) == [job.id]
+    assert not any(relay.keeping.interest.to_relay([job.id], other, others) for other in others), (
+        "and asks nobody in turn"
+    )
+    relay.expire(interest.RELAYED + 1)
+    assert relay.keeping.interest.kept == {}
 
 
 # ---- garbage --------------------------------------------------------------------------------------------------------
@@ -178,7 +180,7 @@ def test_a_job_goes_an_hour_after_it_expired_and_never_comes_back() -> None:
     assert len(peer.log) == 5
     taken = peer.expire(end + 1)
     assert JobForgotten(job.id) in taken.stimuli
-    assert (len(peer.log), peer.state.jobs, peer.state.cancels, peer.keeping.kept) == (0, {}, {}, {})
+    assert (len(peer.log), peer.state.jobs, peer.state.cancels, peer.keeping.interest.kept) == (0, {}, {}, {})
     peer.parts.clear()
     for record in records:
         assert peer.hear(record, end + 2, age=end + 2) is not Fate.NEW
@@ -235,11 +237,11 @@ def test_ten_thousand_jobs_leave_nothing_behind() -> None:
         now = n * every
         job = order(str(n), expires=expires)
         peer.hear(job, now, origin=ALICE)
-        peer.keeping.begin(job.id, now)
+        peer.keeping.interest.begin(job.id, now)
         peer.apply(peer.keeping.offer(peer.record(Manifest(job.id, 0, 1, (UNIT,)), ME), now, now), now)
         for fact in parts_of(job):
             assert peer.hear(fact, now) is Fate.NEW
-        peer.keeping.begun.clear()
+        peer.keeping.interest.begun.clear()
         if n % 10 == 0:
             peer.expire(now, frozenset({ALICE}))
             logs = peer.log.seen_of(peer.log.jobs)
@@ -248,7 +250,7 @@ def test_ten_thousand_jobs_leave_nothing_behind() -> None:
     assert most <= (alive + 10) * 5
     assert most_named <= (alive + 10) * 2 + 2
     peer.expire(10_000 * every + expires + k.KEEP, frozenset({ALICE}))
-    assert (len(peer.log), len(peer.state.jobs), len(peer.keeping.kept)) == (0, 0, 0)
+    assert (len(peer.log), len(peer.state.jobs), len(peer.keeping.interest.kept)) == (0, 0, 0)
     assert peer.log.vector().keys() == {(ALICE, 5, None)}
     leftovers = [len(held) for held in vars(peer.keeping).values() if isinstance(held, dict)]
     assert max(leftovers) <= k.MAX_ENDED
@@ -347,15 +349,15 @@ def test_a_log_that_began_anew_during_a_sync_is_not_closed_by_it() -> None:
     peer.hear(job)
     said = [peer.record(Claim(job.id, (), n, 0, 1.0)) for n in range(3)] + [peer.record(parts_of(job)[0])]
     log = LogId(ALICE, 5, job.id)
-    peer.keeping.follow(job.id, 0.0)
+    peer.keeping.interest.follow(job.id, 0.0)
     lives = peer.log.lives
     peer.hear(said[0])
-    peer.expire(k.ASKED + 1)
-    peer.keeping.follow(job.id, k.ASKED + 2)
-    peer.hear(said[3], k.ASKED + 2)  # what the sync brings after that
+    peer.expire(interest.ASKED + 1)
+    peer.keeping.interest.follow(job.id, interest.ASKED + 2)
+    peer.hear(said[3], interest.ASKED + 2)  # what the sync brings after that
     peer.keeping.ends(ALICE, {log: Extent(4)}, [job.id], lives)
     assert peer.log.vector(job.id) == {log: Extent(0, (4, 4))}, "the first three have to come yet"
     lives = peer.log.lives
-    peer.hear(said[2], k.ASKED + 3)
+    peer.hear(said[2], interest.ASKED + 3)
     peer.keeping.ends(ALICE, {log: Extent(4)}, [job.id], lives)
     assert peer.log.vector(job.id) == {log: Extent(4)}, "a whole sync: the others were superseded"
