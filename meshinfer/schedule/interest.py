@@ -92,6 +92,10 @@ class Interest:
             del self.kept[job]
             self._stirred.pop(job, None)
 
+    def is_own(self, job: JobId) -> bool:
+        """Whether it is kept for more than a neighbour's sake."""
+        return job in self.kept and (job in self._followed or self._concerns(job))
+
     # ---- what others are told ----------------------------------------------------------------------------------------
 
     def named(self, now: float) -> list[JobId]:
@@ -103,7 +107,7 @@ class Interest:
 
     def at_stake(self, now: float) -> list[JobId]:
         """Jobs that are not only kept for a neighbour, and in which something happened lately."""
-        return [job for job in self._lately(now) if self._is_own(job)]
+        return [job for job in self._lately(now) if self.is_own(job)]
 
     def to_relay(self, jobs: Iterable[JobId], by: PeerId, connected: Collection[PeerId]) -> list[JobId]:
         """Those of these jobs that `by`, a neighbour, is asked to keep for us."""
@@ -111,7 +115,7 @@ class Interest:
         for job in jobs:
             if self._log.publishers(job) & {self._log.own.origin, *connected}:
                 continue
-            if not self._is_own(job):
+            if not self.is_own(job):
                 continue  # a relay asks for no relays
             ranked = sorted(connected, key=lambda peer: hash_of(job.encode(), peer.encode()))
             if by in ranked[:RELAYS]:
@@ -128,5 +132,3 @@ class Interest:
     def _concerns(self, job: JobId) -> bool:
         return self._log.own.origin in self._log.speakers(job) or self._takes_part(job)
 
-    def _is_own(self, job: JobId) -> bool:
-        return job in self._followed or self._concerns(job)

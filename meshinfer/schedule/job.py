@@ -145,6 +145,12 @@ class JobState:
     def has_open(self) -> bool:
         return any(True for _ in self.open_here())
 
+    def shift(self, seconds: float) -> None:
+        """This peer stood still for so long: nobody is held to that time."""
+        self.leases.shift(seconds)
+        for task in self.waiting:
+            self.mine[task].since += seconds
+
     def end(self, mine: Mine, own: Outcome | None) -> None:
         """It has ended here."""
         if own is not None:

@@ -106,7 +106,7 @@ class ScheduleState:
             case st.TaskEnded(task, outcome):
                 work.ended(task, outcome, now)
             case st.TaskReturned(task):
-                work.let_go(task, now)
+                self._let_go(task, now)
             case st.RoomChanged(room, why):
                 self._room("" if room else why or "there is no room", now)
             case st.WorkAsked(peer, job_id, most, ticket):
@@ -146,9 +146,7 @@ class ScheduleState:
             self.stalls += 1
             self.presence.shift(late)
             for job in self.jobs.values():
-                job.leases.shift(late)
-                for task in job.waiting:
-                    job.mine[task].since += late
+                job.shift(late)
 
     def _room(self, why_not: str, now: float) -> None:
         """Others are told at once what we do not start."""
@@ -244,7 +242,7 @@ class ScheduleState:
         if lost:
             out.append(st.Yield(job.id, tuple(lost)))
             for task in lost:
-                self._worklist.let_go(task, now)
+                self._let_go(task, now)
 
     def _reconsider(self, job: JobState, tasks: Collection[TaskId]) -> None:
         """Something was said of these: it concerns all jobs that do the same."""
@@ -333,6 +331,11 @@ class ScheduleState:
             self._owe_manifest(job, now)
             self._owe_renewal(job, now)
 
+    def _let_go(self, task: TaskId, now: float) -> None:
+        """It is pending again. While it ran its file may have gone, or its model."""
+        if (job := self._worklist.let_go(task, now)) is not None:
+            self._match(job, (job.mine[task].entry.content,), now)
+
     def _rematch(self, job: JobState, now: float) -> None:
         self._match(job, {**dict.fromkeys(self.holdings.copies), **dict.fromkeys(job.units)}, now)
 
@@ -392,6 +395,5 @@ class ScheduleState:
             assert self.jobs[job_id].mine[task].status == "running"
             assert task in self.jobs[job_id].running
         for job in self.jobs.values():
-            assert job.waiting <= job.mine.keys()
-            assert job.waiting.isdisjoint(job.running)
+            assert job.waiting <= job.mine.keys() - job.running
             assert {task for task, mine in job.mine.items() if mine.status == "running"} == job.running

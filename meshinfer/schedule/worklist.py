@@ -168,8 +168,8 @@ class Worklist:
             self._stopped(mine)
         job.end(mine, outcome)
 
-    def let_go(self, task: TaskId, now: float) -> None:
-        """It is pending again."""
+    def let_go(self, task: TaskId, now: float) -> JobState | None:
+        """It is pending again; the job that it was run for."""
         if (job := self._job_of(task)) is not None:
             mine = job.mine[task]
             self._stopped(mine)
@@ -177,6 +177,7 @@ class Worklist:
             mine.status, mine.taken = "pending", -math.inf
             job.ready.appendleft(task)
             self.owe_claim(job, now)
+        return job
 
     def cancel(self, job: JobState, now: float, out: list[st.Effect]) -> None:
         """Nothing of this job is worked on any more."""

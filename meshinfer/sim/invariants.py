@@ -21,7 +21,7 @@ from meshinfer.schedule import stimuli as st
 from meshinfer.schedule.log import Slot
 from meshinfer.schedule.progress import progress
 from meshinfer.sim.chronicle import Chronicle, Violated
-from meshinfer.sim.duties import Version, is_idle, keeps, tasks_at, version_of
+from meshinfer.sim.duties import Version, is_idle, keeps, may_hold, tasks_at, version_of
 from meshinfer.sim.peer import Peer
 
 Life = tuple[int, int]
@@ -271,7 +271,8 @@ class Monitor:
     def _odd(self, peer: Peer, everything: dict[Slot, Version]) -> list[tuple[Slot, Version]]:
         """What it lacks of what it is to hold, and holds of what it is not."""
         ought = {slot: version for slot, version in everything.items() if keeps(peer, slot)}
-        return sorted(self._versions(peer).items() ^ ought.items())
+        held = {s: version for s, version in self._versions(peer).items() if keeps(peer, s) or not may_hold(peer, s)}
+        return sorted(held.items() ^ ought.items())
 
     def restless(self) -> Violated:
         """Why it does not come to rest, as far as can be told."""
@@ -345,7 +346,7 @@ class Monitor:
         }
         for peer in alive:
             job = peer.state.jobs[job_id]
-            if job_id not in peer.books.keeping.interest.kept:
+            if not peer.books.keeping.interest.is_own(job_id):
                 continue
             results: dict[TaskId, object] = {
                 task: job.canonical(task) for task in sorted(job.outcomes) if not suspects or task in certain

@@ -446,6 +446,20 @@ def test_a_returned_task_is_pending_again_and_no_longer_claimed() -> None:
     assert started(me.handle(st.RoomChanged(True))) == ["a"]
 
 
+@pytest.mark.parametrize("lost", ["its file", "its model"])
+def test_what_ran_on_and_is_returned_when_its_file_or_model_is_gone_is_not_run_again(lost: str) -> None:
+    """The disk was full, so that it was given back; and is free again."""
+    me = Peer(entry("a"))
+    me.hear(CAROL, JOB)
+    gone = entry("a")
+    me.handle(st.CatalogChanged((), ((gone.source, gone.name),)) if lost == "its file" else st.ModelsChanged({}))
+    assert task(JOB, "a") in me.state.running
+    me.handle(st.RoomChanged(False, "the disk is full"))
+    me.handle(st.TaskReturned(task(JOB, "a")))
+    assert started(me.handle(st.RoomChanged(True))) == []
+    assert not me.state.jobs[JOB.id].mine
+
+
 # ---- what is stated --------------------------------------------------------------------------------------------------
 
 
