@@ -131,4 +131,3 @@ class Interest:
 
     def _concerns(self, job: JobId) -> bool:
         return self._log.own.origin in self._log.speakers(job) or self._takes_part(job)
-
