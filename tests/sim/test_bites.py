@@ -25,6 +25,7 @@ from meshinfer.schedule.lease import Leases
 from meshinfer.schedule.log import RecordLog, Slot
 from meshinfer.schedule.seen import Seen
 from meshinfer.schedule.state import ScheduleState
+from meshinfer.schedule.visits import Visits
 from meshinfer.schedule.worklist import Worklist
 from meshinfer.sim.books import Books
 from meshinfer.sim.chronicle import Violated
@@ -212,6 +213,11 @@ def closed_by_an_older_life(plant: Plant) -> None:
     plant.setattr(Keeping, "ends", trusting)
 
 
+def nobody_visits(plant: Plant) -> None:
+    """Relays, which reach one hop, are all that brings together those without a link."""
+    plant.setattr(Visits, "whom", lambda self, *rest: [])
+
+
 def broken(shipped: Scenario, seed: int) -> Violated | None:
     try:
         World(shipped, seed, random.Random(seed)).run()
@@ -238,6 +244,7 @@ def broken(shipped: Scenario, seed: int) -> Violated | None:
         (names_told, "mixed", {"I5"}),
         (nothing_replaced, "mixed", {"I7"}),
         (closed_by_an_older_life, "outsiders", {"I6"}),
+        (nobody_visits, "afar", {"I6"}),
     ],
 )
 def test_a_planted_bug_is_found(
