@@ -20,8 +20,8 @@ def version_of(record: Record) -> Version:
 
 
 def keeps(peer: Peer, slot: Slot) -> bool:
-    """Whether it is to hold what is said there: all do but of jobs, which concern who takes part. A relay knows what its
-    neighbour knew, and nobody asks it for more."""
+    """Whether it is to hold what is said there: all do but of jobs, which concern who takes part. A relay knows what
+    its neighbour knew, and nobody asks it for more."""
     return slot.job is None or peer.books.keeping.interest.is_own(slot.job)
 
 
