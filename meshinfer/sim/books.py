@@ -52,6 +52,8 @@ class Unsealer:
 class Host(Protocol):
     """The peer around its records."""
 
+    honest: bool
+
     def clock(self) -> float:
         """Seconds of this process's own monotonic clock."""
 
@@ -79,6 +81,9 @@ class Host(Protocol):
     def stated(self, records: list[Record]) -> None:
         """These are our own, and new."""
 
+    def contradict(self, other: PeerId, record: Record) -> None:
+        """A neighbour is to know that what it said bears the number of this record of its own."""
+
     def takes_part(self, job: JobId) -> bool:
         """Whether the schedule has a part in this job."""
 
@@ -105,6 +110,8 @@ class Books:
         self._flush_at: float | None = None
         self._writing = False
         self._announcing = False
+        self._renewal: int | None = None
+        self._renewed = False
         self._tokens, self._tokens_at = float(BURST), host.clock()
 
     @property
@@ -148,7 +155,14 @@ class Books:
         taken = self.keeping.hear(record, born, now, wall=self._host.wall(), by=by)
         if taken.fate is Fate.FORKED or (isinstance(taken.fate, Refusal) and taken.fate is not Refusal.NOT_KEPT):
             self.rejected[taken.fate.value] += 1
-        if taken.fate is Fate.NEW:
+        if taken.fate in (Refusal.NEWER_SELF, Refusal.OTHER_SELF):
+            self._another_self(record)
+        elif taken.fate is Fate.FORKED:
+            if record.origin == self.own.origin:
+                self._another_self(record)
+            elif record.origin == by and (other := self.log.under_number_of(record)) is not None:
+                self._host.contradict(by, other)
+        elif taken.fate is Fate.NEW:
             self._unwritten.append(Kept(record, self._host.wall() - (now - born)))
             self._flush_in(WRITE_EVERY)
         self._apply(taken)
@@ -211,6 +225,23 @@ class Books:
     def tidy(self) -> None:
         self._apply(self.keeping.expire(self._host.clock(), self._host.connections()))
 
+    # ---- somebody else by our name -----------------------------------------------------------------------------------
+
+    def _another_self(self, record: Record) -> None:
+        """This store is older than what others know of us: it becomes a new one. Once; then it is somebody else."""
+        if self._host.honest and not self._renewed and self._renewal is None:
+            self._renewal = max(record.incarnation, self.own.incarnation) + 1
+            self._flush_in(0.0)
+
+    def _renew(self, at_least: int) -> None:
+        self._renewal, self._renewed = None, True
+        before = self.own
+        self.own = self.log.own = StoreId(before.origin, self._store.renew(at_least, self._host.wall()))
+        # Jobs too: what was said since the copy was made bears numbers that others know as something else.
+        mine = [held.record for job in (None, *self.log.jobs) for held in self.log.of_job(job)]
+        said = [r.fact for r in mine if (r.origin, r.incarnation) == before and r.fact is not None]
+        self._to_state.extendleft(reversed(said))
+
     # ---- writing -----------------------------------------------------------------------------------------------------
 
     def _flush_in(self, delay: float) -> None:
@@ -226,6 +257,8 @@ class Books:
         if self._store.full:
             self._flush_in(FULL_DISK_PAUSE)
             return
+        if self._renewal is not None:
+            self._renew(self._renewal)
         facts, others, gone = list(self._to_state), self._unwritten, self._gone
         self._to_state.clear()
         self._unwritten, self._gone, self._writing = [], [], True

@@ -205,7 +205,7 @@ class Monitor:
         """What each honest peer has stated and not replaced since, with its number, by log."""
         out: defaultdict[LogId, list[tuple[Slot, int]]] = defaultdict(list)
         for peer in self.peers:
-            if peer.honest and peer.store is not None:
+            if peer.honest and peer.store is not None and peer.store.incarnation != peer.set_back:
                 for slot, (r, _) in peer.store.records.items():
                     if r.origin == peer.id and r.incarnation == peer.store.incarnation:
                         out[LogId(r.origin, r.incarnation, slot.job)].append((slot, r.seq))
@@ -243,8 +243,10 @@ class Monitor:
         return out
 
     def knows(self, peer: Peer, target: dict[Slot, Version]) -> bool:
+        log = peer.books.log
         return all(
-            (held := peer.books.log.at(slot)) is not None and version_of(held.record) >= version
+            ((held := log.at(slot)) is not None and version_of(held.record) >= version)
+            or (slot.kind in BOUND_TO_JOB and version[0] < log.newest(slot.origin))
             for slot, version in target.items()
             if keeps(peer, slot)
         )

@@ -89,6 +89,8 @@ class Peer:
         """Records that it made up."""
         self.rejected = Counter[str]()
         self.store: Store | None = None
+        self.set_back = 0
+        """Incarnation of the store that was last replaced by an earlier copy of it."""
         self.gone = False
         """It never comes back."""
         self.fragile = 0.0
@@ -190,18 +192,20 @@ class Peer:
 
     def visit(self) -> None:
         network = self.around.network
-        now, trying = self.clock(), network.kept(self.index) - self._connections
-        if candidates := self.visits.whom(self._connections, trying, now):
+        trying = network.kept(self.index) - self._connections
+        if candidates := self.visits.whom(self._connections, trying, self.clock()):
             peer = self.around.rng.choice(candidates)
-            other = next(end.index for end in network.ends if end.id == peer)
-            if not network.visit(self.index, other):
-                self.visits.failed(peer, now)
+            if not network.visit(self.index, next(end.index for end in network.ends if end.id == peer)):
+                self.visits.failed(peer, self.clock())
 
     def joined(self) -> None:
         self.push.joined()
 
     def stated(self, records: list[Record]) -> None:
         self.push.stated(records)
+
+    def contradict(self, other: PeerId, record: Record) -> None:
+        self.push.tell(next(end for end in self.neighbours if self.id_of(end) == other), record)
 
     def news(self) -> None:
         self.push.news()

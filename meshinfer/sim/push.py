@@ -92,9 +92,12 @@ class Push:
         for record in records:
             if (job := job_of(record.kind, record.key)) is not None:
                 for other in self._syncs.takes_part(job):
-                    self._queues.setdefault(other, {})[Slot(record.origin, record.kind, record.key)] = record
-        if self._queues:
-            self._soon(AFTER, "tell", self._tell)
+                    self.tell(other, record)
+
+    def tell(self, other: int, record: Record) -> None:
+        """Send this soon."""
+        self._queues.setdefault(other, {})[Slot(record.origin, record.kind, record.key)] = record
+        self._soon(AFTER, "tell", self._tell)
 
     def _tell(self) -> None:
         queues, self._queues = self._queues, {}

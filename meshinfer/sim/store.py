@@ -51,6 +51,11 @@ class Store:
             full=False,
         )
 
+    def renew(self, at_least: int, wall: float) -> int:
+        """A higher incarnation than any that this store had, and no lower than that."""
+        self.incarnation = max(self.incarnation + 1, at_least, int(wall * 1000))
+        return self.incarnation
+
     def take_seqs(self, counts: Mapping[JobId | None, int]) -> dict[JobId | None, int]:
         """Takes so many numbers of each log and returns the first of each. None is ever given twice."""
         first = {job: self.seqs[job] + 1 for job in counts}

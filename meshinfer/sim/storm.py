@@ -104,6 +104,7 @@ class Storm:
         lose = rng.random() < faults.lost_store
         if faults.rolled_back and not lose and peer.index in self._copies and rng.random() < faults.rolled_back:
             peer.store = self._copies[peer.index].copy()
+            peer.set_back = peer.store.incarnation
             self._chronicle.note(name, "its store is set back to an earlier copy")
         self._revive(peer, self._lasting(faults.down), lose_store=lose)
 
