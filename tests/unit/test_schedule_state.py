@@ -463,6 +463,22 @@ def test_what_ran_on_and_is_returned_when_its_file_or_model_is_gone_is_not_run_a
 # ---- what is stated --------------------------------------------------------------------------------------------------
 
 
+def test_what_a_full_disk_holds_back_is_not_the_last_word() -> None:
+    """A file goes while nothing can be written down, and comes back before that is over."""
+    me = Peer(entry("a"), entry("b"))
+    me.hear(CAROL, JOB)
+    me.run_until(me.now + 2)
+    me.echo = False  # what is stated waits
+    film = entry("b")
+    me.handle(st.CatalogChanged((), ((film.source, film.name),)))
+    me.handle(st.TaskReturned(task(JOB, "b")))
+    me.run_until(me.now + 2)
+    me.handle(st.CatalogChanged((film,)))
+    me.run_until(me.now + 2)
+    said = [fact for fact in me.stated if isinstance(fact, Manifest)]
+    assert [len(fact.units) for fact in said] == [2, 1, 2]
+
+
 def test_outcomes_are_batched_and_the_last_one_does_not_wait() -> None:
     """They wait SAY_OUTCOMES for company. With a claim they go at once and before it: what it names no longer must
     be known to have ended, or a holder of a copy would take it up.
