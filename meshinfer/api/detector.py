@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from os import PathLike
+from os.path import isfile
 from pathlib import Path
 from typing import Any, Literal
 
@@ -47,7 +48,7 @@ class Detector:
         iou: float = 0.6,
     ) -> None:
         path = Path(model).expanduser()
-        if path.is_file():
+        if isfile(path):  # noqa: PTH113  unlike Path's it has an answer for a name that no file can have
             self._loaded: AnyDetector = load_detector(path)
         else:
             shelf = _shelf(Path(home).expanduser() if home else default_home())

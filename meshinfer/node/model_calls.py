@@ -86,7 +86,7 @@ def in_use(state: ScheduleState, now: float) -> dict[ModelDigest, list[str]]:
     used: dict[ModelDigest, list[str]] = {}
     for job in state.jobs.values():
         if job.is_open(now) and job.has_open:
-            for model in filter(None, {job.info.order.model, job.info.second}):
+            for model in state.models.needed_by(job.info):
                 used.setdefault(model, []).append(job.name)
     return used
 

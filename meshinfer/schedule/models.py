@@ -190,8 +190,11 @@ class Models:
     def in_use(self, now: float) -> set[ModelDigest]:
         """Models that open jobs have work for here: no room is made at their cost."""
         working = [job.info for job in self._jobs.values() if job.is_open(now) and job.has_open]
-        jobs = {model for info in working for model in (*(s.model for s in self.stages(info)), info.order.model)}
-        return jobs | self._channels.wanted(self._me)
+        return {model for info in working for model in self.needed_by(info)} | self._channels.wanted(self._me)
+
+    def needed_by(self, info: JobInfo) -> set[ModelDigest]:
+        """What the job is run with here: its models, and the candidate that is tried on this peer."""
+        return {info.order.model, *(stage.model for stage in self.stages(info))}
 
     def deadlines(self, now: float) -> list[float]:
         """When a job that waits for its model is over."""

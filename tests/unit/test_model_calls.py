@@ -16,6 +16,8 @@ from meshinfer.schedule.state import ScheduleState
 from meshinfer.schedule.stimuli import ModelsChanged
 from tests.unit.scheduling import BOB, MODEL, Peer, entry, order, peer
 from tests.unit.shelves import a_shelf, model
+from tests.unit.test_schedule_canary import BOB as OTHER
+from tests.unit.test_schedule_canary import CAROL, ME, NEW, under
 
 
 async def answer(call: Any, **args: Any) -> dict[str, Any]:
@@ -41,6 +43,14 @@ def test_models_are_in_use_while_their_jobs_have_work_here() -> None:
     me.hear(BOB, order(name="people"))
     assert in_use(me.state, me.now) == {MODEL: ["people"]}
     assert in_use(me.state, me.now + 1e9) == {}, "it has expired"
+
+
+def test_a_candidate_is_in_use_where_it_is_tried() -> None:
+    for canary, used in ((ME, {MODEL, NEW}), (OTHER, {MODEL})):
+        me = Peer(entry("a"), me=ME)
+        me.handle(ModelsChanged({MODEL: ("person",), NEW: ("person",)}))
+        me.hear(CAROL, under(canary))
+        assert in_use(me.state, me.now).keys() == used
 
 
 async def test_a_model_that_a_job_runs_stays(

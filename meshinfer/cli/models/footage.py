@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
+from os.path import isdir, isfile  # unlike Path's they have an answer for a name that no file can have
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -105,9 +106,9 @@ def _lines(file: Path) -> list[str]:
 
 
 def _files(place: Path) -> list[tuple[Path, Kind]]:
-    if place.is_file():
+    if isfile(place):  # noqa: PTH113
         found = [place]
-    elif place.is_dir():
+    elif isdir(place):  # noqa: PTH112
         walk = ((Path(folder) / name) for folder, _, names in os.walk(place) for name in names)
         found = sorted(path for path, _ in zip(walk, range(MAX_FILES), strict=False))
     else:

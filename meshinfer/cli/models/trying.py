@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from os.path import isfile  # unlike Path's it has an answer for a name that no file can have
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,7 +26,7 @@ def locate(session: Session, reference: str) -> tuple[ModelCard, Path]:
     from meshinfer.detect.detector import load_detector
 
     file = Path(reference).expanduser()
-    if file.suffix == ".onnx" and file.is_file():
+    if file.suffix == ".onnx" and isfile(file):  # noqa: PTH113
         card, path = load_detector(file, name=file.stem.lower()).card, file.absolute()
     else:
         model = ask_models(session, "model", {"model": reference}, changes=False)["model"]
