@@ -38,7 +38,8 @@ PUSH_AFTER = 0.25
 costs little; had it been at once, the two would have been in each other's way."""
 
 PASS_EVERY = 0.75
-"""Seconds between two rounds in which news are passed on: a peer that gets many does not sync for each."""
+"""Seconds between two rounds in which news are passed on, and between two visits: a peer that gets many news, or jobs,
+does not sync for each."""
 
 PATIENCE = 30.0
 """Seconds for one whole sync."""
@@ -141,9 +142,9 @@ class Sync:
     async def _visit_now_and_then(self) -> None:
         """A new connection begins with a sync; the link goes like any that is one too many."""
         while True:
-            self._visit_soon = trio.Event()
             with trio.move_on_after(EVERY * self._rng.uniform(0.8, 1.2)):
                 await self._visit_soon.wait()
+            self._visit_soon = trio.Event()
             mesh, now = self._mesh, trio.current_time()
             away = frozenset(mesh.unreached()) | mesh.kept_out().keys()
             if candidates := self._visits.whom(mesh.peers, away, now):
@@ -152,6 +153,7 @@ class Sync:
                     await mesh.reach(peer)
                 except MeshError:
                     self._visits.failed(peer, now)
+                await trio.sleep(PASS_EVERY)
 
     def _some(self, peers: Iterable[PeerId], most: int) -> list[PeerId]:
         there = sorted(peers)

@@ -205,7 +205,8 @@ class Peer:
         self.push.stated(records)
 
     def contradict(self, other: PeerId, record: Record) -> None:
-        self.push.tell(next(end for end in self.neighbours if self.id_of(end) == other), record)
+        for end in [end for end in sorted(self.neighbours) if self.id_of(end) == other]:
+            self.push.tell(end, record)
 
     def news(self) -> None:
         self.push.news()
@@ -326,9 +327,7 @@ class Peer:
             return
         row.attempts += 1
         if entry not in self.entries:  # deleted since it was asked for
-            self._end(
-                task, Outcome(bytes.fromhex(task), False, 0, 0, 0.0, "", row.attempts, "input", "the file is gone")
-            )
+            self._end(task, _file_gone(task, Row(attempts=row.attempts), 0.0))
             return
         self.around.watch.begins(self, task)
         self.note(f"begins, attempt {row.attempts}, {row.analysed} pieces done", task)
