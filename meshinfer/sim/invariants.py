@@ -308,7 +308,8 @@ class Monitor:
             if job.cancelled is None:
                 task = min(job.mine, default=None)
                 raise self._chronicle.broken("cancel", f"{name} goes on with job {job_id}, which was cancelled", task)
-            if job.running or any(tasks for by, tasks in job.working.items() if by in ids):
+            told = job.working if peer.books.keeping.interest.is_own(job_id) else {}
+            if job.running or any(tasks for by, tasks in told.items() if by in ids):
                 raise self._chronicle.broken("cancel", f"{name} believes that cancelled job {job_id} is worked on")
 
     def _check_done(self, alive: list[Peer], job_id: JobId) -> None:
