@@ -303,6 +303,8 @@ class Records:
         others, gone, over = self._unwritten, self._gone, self._over
         self._unwritten, self._gone, self._over, self._being_written = [], [], [], len(others)
         vector = self.log.moved()
+        if not (facts or others or gone or over or vector):
+            return  # a sync that brought no news
         try:
             # What came and went again before it was written is not written; what came anew is not removed.
             rows = [row for row in others if self.log.get(PeerId(row.origin), row.kind, row.key) is not None]

@@ -259,10 +259,11 @@ class Books:
             return
         if self._renewal is not None:
             self._renew(self._renewal)
-        facts, others, gone = list(self._to_state), self._unwritten, self._gone
+        facts, others, gone, vector = list(self._to_state), self._unwritten, self._gone, self.log.moved()
+        if not (facts or others or gone or vector):
+            return
         self._to_state.clear()
         self._unwritten, self._gone, self._writing = [], [], True
-        vector = self.log.moved()
         self._host.point("about to write records")
         self._host.later(self._host.writing(), "written", lambda: self._written(facts, others, gone, vector))
 
