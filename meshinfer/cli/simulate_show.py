@@ -79,16 +79,16 @@ def growth(session: Session, rows: Sequence[Growth], checks: Sequence[Growth], f
     for title, names, shown in FIGURES:
         cells = [" ".join(shown(getattr(row, name)) for name in names) for row in rows]
         grown = " ".join(f"{law.exponent(rows[0], rows[-1], name):.2f}" for name in names)
-        errors, beyond = [""] * len(checks), ""
+        error, beyond = "", ""
         if all(name in law.PREDICTED for name in names):
-            errors = [" ".join(_off(off[check.peers].get(name)) for name in names) for check in checks]
+            error = " ".join(_off(off[rows[-1].peers].get(name)) for name in names)
             beyond = " ".join(shown(getattr(far, name)) for name in names)
-        table.append([title, *cells, grown, *errors, beyond])
-    titles = [*(f"{row.peers:,}" for row in rows), "n^", *(f"model {c.peers:,}" for c in checks), f"{far.peers:,}"]
+        table.append([title, *cells, grown, error, beyond])
+    titles = [*(f"{row.peers:,}" for row in rows), "n^", "model off", f"{far.peers:,}"]
     session.out.table([Column("peers"), *(Column(title, "right", whole=True) for title in titles)], table)
     session.out.say("n^: the power of the number of peers with which it grows; two figures: p50, p99")
     session.out.say(
-        f"model: how far it is off, fitted to all but {rows[-1].peers:,} peers; {far.peers:,}: what it says of so many"
+        f"model: how far it is off at {rows[-1].peers:,}, fitted to all but those; {far.peers:,}: what it says of so many"
     )
 
 

@@ -63,7 +63,7 @@ class Monitor:
         self._orphans: dict[TaskId, tuple[float, PeerId]] = {}
         """Tasks whose runner died, when, and who it was."""
         self.takeovers: list[float] = []
-        """Seconds from the death of a runner to the next run of its task elsewhere."""
+        """Seconds from the death of a runner, or since who takes over is up, to the next run of its task elsewhere."""
         self.spread: list[float] = []
         """Seconds from the publishing of a job until a peer that was up knew it."""
 
@@ -77,7 +77,7 @@ class Monitor:
         name, now = peer.process.name, peer.around.agenda.now
         self.runs[task] += 1
         if (orphan := self._orphans.pop(task, None)) is not None and orphan[1] != peer.id:
-            self.takeovers.append(now - orphan[0])
+            self.takeovers.append(now - max(orphan[0], peer.since))
         life = (peer.index, peer.process.life, task)
         self._in_life[life] += 1
         self._under_way.add(life)
