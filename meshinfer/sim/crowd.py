@@ -25,17 +25,19 @@ class Crowd(NamedTuple):
     """Peers that state something in a job, on average."""
     pairs: float
     """Connections from each of those to each that keeps the job, summed over all jobs."""
+    visiting: float
+    """Peers that state something in any job and lack a link to another that does."""
 
 
 def crowd(rng: Rng, peers: int, scenario: Scenario) -> Crowd:
     """The mean of some draws."""
     jobs = sum(scenario.jobs) / 2
     drawn = [_draw(rng, peers, scenario) for _ in range(DRAWS)]
-    keeping, speaking, pairs = (sum(values) / DRAWS for values in zip(*drawn, strict=True))
-    return Crowd(peers, keeping * jobs, speaking, pairs * jobs)
+    keeping, speaking, pairs, visiting = (sum(values) / DRAWS for values in zip(*drawn, strict=True))
+    return Crowd(peers, keeping * jobs, speaking, pairs * jobs, visiting)
 
 
-def _draw(rng: Rng, peers: int, scenario: Scenario) -> tuple[float, float, float]:
+def _draw(rng: Rng, peers: int, scenario: Scenario) -> tuple[float, float, float, float]:
     """As in a `Crowd`, on average over the jobs' groups."""
     most = min(peers, scenario.copies)
     held: list[set[ContentId]] = [set() for _ in range(peers)]
@@ -49,12 +51,16 @@ def _draw(rng: Rng, peers: int, scenario: Scenario) -> tuple[float, float, float
         neighbours[a].add(b)
         neighbours[b].add(a)
     keeping = speaking = pairs = 0
+    visiting: set[int] = set()
     for of_job in holders:
         publisher, rank = rng.randint(0, peers - 1), rng.sample(range(peers), peers)
         away = [peer for peer in of_job if peer != publisher and publisher not in neighbours[peer]]
         relays = {relay for peer in away for relay in sorted(neighbours[peer], key=rank.__getitem__)[:RELAYS]}
         keepers = {publisher, *of_job, *relays}
         keeping += len(keepers)
-        speaking += len({publisher, *of_job})
-        pairs += sum(len(neighbours[peer] & keepers) for peer in {publisher, *of_job})
-    return keeping / scenario.groups, speaking / scenario.groups, pairs / scenario.groups
+        speakers = {publisher, *of_job}
+        speaking += len(speakers)
+        pairs += sum(len(neighbours[peer] & keepers) for peer in speakers)
+        visiting.update(peer for peer in speakers if not speakers <= neighbours[peer] | {peer})
+    groups = scenario.groups
+    return keeping / groups, speaking / groups, pairs / groups, len(visiting)

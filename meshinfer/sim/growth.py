@@ -132,20 +132,25 @@ def predicted(peers: int, fitted: Sequence[Growth], scenario: Scenario, rng: Rng
 
 
 def _traffic(there: Crowd, fitted: Sequence[tuple[Growth, Crowd]]) -> dict[str, float]:
-    """What a peer of such a mesh sends. Beyond what it does at rest that is its share in the work of all jobs, which
-    falls to those that keep them, each with so many syncs and direct copies. A vector tells a number for each peer, and
-    for each that speaks in a job that it names.
+    """What a peer of such a mesh sends. Beyond what it does at rest, and visits, that is its share in the work of all
+    jobs, which falls to those that keep them, each with so many syncs and direct copies. A vector tells a number for
+    each peer, and for each that speaks in a job that it names.
     """
     lasted = fitted[-1][0].lasted
-    a_part = _mean([(row.streams - AT_REST) * row.peers * row.lasted / _parts(c) for row, c in fitted])
+    a_part = _mean([(row.streams - _anyway(c)) * row.peers * row.lasted / _parts(c) for row, c in fitted])
     a_log = _mean([(row.bytes - row.told) / (row.streams * _logs(c)) for row, c in fitted if row.streams])
     told = fitted[-1][0].told
-    streams = AT_REST + max(0.0, a_part) * _parts(there) / (there.peers * lasted)
+    streams = _anyway(there) + max(0.0, a_part) * _parts(there) / (there.peers * lasted)
     return {
         "streams": round(streams, 3),
         "told": told,
         "bytes": round(told + a_log * streams * _logs(there), 1),
     }
+
+
+def _anyway(crowd: Crowd) -> float:
+    """Frames a second: at rest, and as many again of who visits others; it does so as often as it syncs."""
+    return AT_REST * (1 + crowd.visiting / crowd.peers)
 
 
 def _parts(crowd: Crowd) -> float:
@@ -154,9 +159,10 @@ def _parts(crowd: Crowd) -> float:
 
 
 def _logs(crowd: Crowd) -> float:
-    """That a vector names: of each peer, and of the jobs that one keeps who keeps any."""
+    """That a vector names: of each peer, and of the jobs that one keeps who keeps any; of these half, as most vectors
+    are told while the jobs come in."""
     named = max(1.0, crowd.keeping / crowd.peers)
-    return crowd.peers + named * crowd.speaking
+    return crowd.peers + named * crowd.speaking / 2
 
 
 def off(model: Growth, simulated: Growth) -> dict[str, float]:

@@ -57,6 +57,8 @@ def test_a_job_is_kept_by_a_bounded_number_of_peers() -> None:
     assert many.keeping == pytest.approx(more.keeping, rel=0.2)
     # Ten contents with two holders each, the publisher, and two relays of each that is not linked to it.
     assert 40 < more.keeping / 10 <= 20 + 1 + 40
+    assert few.visiting == 0, "all are linked"
+    assert 100 < more.visiting <= 10 * 21
 
 
 def test_jobs_of_a_run_are_kept_by_as_many_as_are_drawn() -> None:
