@@ -88,7 +88,7 @@ def growth(session: Session, rows: Sequence[Growth], checks: Sequence[Growth], f
     session.out.table([Column("peers"), *(Column(title, "right", whole=True) for title in titles)], table)
     session.out.say("n^: the power of the number of peers with which it grows; two figures: p50, p99")
     session.out.say(
-        f"model: how far it is off at {rows[-1].peers:,}, fitted to all but those; {far.peers:,}: what it says of so many"
+        f"model: how far it is off at {rows[-1].peers:,}, fitted to the others; {far.peers:,}: what it says of so many"
     )
 
 
