@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from os import PathLike
-from os.path import isfile
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,6 +26,7 @@ from meshinfer.model.detection import Detection, FrameResult
 from meshinfer.model.job import Detect, Sample
 from meshinfer.model.typed import typed
 from meshinfer.node.app import open_shelf
+from meshinfer.paths import is_file
 
 Picture = str | PathLike[str] | Image
 
@@ -48,7 +48,7 @@ class Detector:
         iou: float = 0.6,
     ) -> None:
         path = Path(model).expanduser()
-        if isfile(path):  # noqa: PTH113  unlike Path's it has an answer for a name that no file can have
+        if is_file(path):
             self._loaded: AnyDetector = load_detector(path)
         else:
             shelf = _shelf(Path(home).expanduser() if home else default_home())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import click
 from meshinfer.cli.common import Session, verb
 from meshinfer.cli.connect import bootstrap_option
 from meshinfer.errors import ConfigError, MediaError
+from meshinfer.paths import is_dir, is_file
 
 
 @verb("infer")
@@ -94,8 +94,8 @@ def _there(
 
 def _existing(picture: str) -> Path:
     path = Path(picture).expanduser().absolute()
-    if not os.path.isfile(path):  # noqa: PTH113  unlike Path's it has an answer for a name that no file can have
-        what = "is a folder" if os.path.isdir(path) else "no such file"  # noqa: PTH112  as above
+    if not is_file(path):
+        what = "is a folder" if is_dir(path) else "no such file"
         raise ConfigError(f"{picture}: {what}; give the path of a picture")
     return path
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +15,7 @@ from meshinfer.detect.shelf.views import described, model_view
 from meshinfer.errors import ModelError
 from meshinfer.model.ids import ModelDigest, PeerId
 from meshinfer.node.closing import closing
+from meshinfer.paths import is_file
 from meshinfer.schedule.state import ScheduleState
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def _model(shelf: Shelf, args: Args) -> View:
 
 def _add(shelf: Shelf, args: Args) -> View:
     file = Path(str(args.get("file", "")))
-    if not os.path.isfile(file):  # noqa: PTH113  unlike Path's it has an answer for a name that no file can have
+    if not is_file(file):
         raise ModelError(f"{file}: no such file; give the path of an .onnx file")
     sidecar = Path(str(args["sidecar"])) if args.get("sidecar") else None
     card = shelf.add(file, args.get("name") or None, args.get("version") or None, sidecar)

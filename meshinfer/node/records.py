@@ -257,12 +257,8 @@ class Records:
     async def _renew(self, at_least: int) -> None:
         incarnation = await trio.to_thread.run_sync(self._db.renew_incarnation, at_least)
         self._renewal, self._renewed = None, True
-        before, self.own = self.own, StoreId(self.own.origin, incarnation)
-        self.log.own = self.own
-        # Jobs too: what was said since the backup was made bears numbers that others know as something else.
-        mine = [held.record for job in (None, *self.log.jobs) for held in self.log.of_job(job)]
-        said = [r.fact for r in mine if (r.origin, r.incarnation) == before and r.fact is not None]
-        self._to_state.extendleft(reversed(said))
+        self.own = StoreId(self.own.origin, incarnation)
+        self._to_state.extendleft(reversed(self.keeping.renew(self.own)))
         self._on_identity("renewed", str(incarnation))
 
     # ---- writing -----------------------------------------------------------------------------------------------------

@@ -13,13 +13,13 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from enum import Enum
 from typing import NamedTuple
 
-from meshinfer.model.facts import Cancel, PeerFact
+from meshinfer.model.facts import Cancel, Fact, PeerFact
 from meshinfer.model.ids import JobId, PeerId
 from meshinfer.model.job import MAX_EXPIRES, JobOrder, read_order
 from meshinfer.model.logs import Extent, LogId
 from meshinfer.model.record import Record
 from meshinfer.schedule.interest import ASKED, Interest
-from meshinfer.schedule.log import Fate, Held, RecordLog, Slot, job_of
+from meshinfer.schedule.log import Fate, Held, RecordLog, Slot, StoreId, job_of
 from meshinfer.schedule.overheard import Overheard
 from meshinfer.schedule.stimuli import Heard, JobForgotten, PeerForgotten, Stimulus, StoreLost
 
@@ -173,6 +173,13 @@ class Keeping:
         if fact is not None:
             stimuli = (*stimuli, Heard(record.origin, fact, born))
         return Taken(fate, stimuli, (*gone, *dropped))
+
+    def renew(self, own: StoreId) -> list[Fact]:
+        """Our store goes on as a newer one; what it is to say anew. Jobs too: what was said since the store was copied
+        bears numbers that others know as something else."""
+        before, self.log.own = self.log.own, own
+        mine = (held.record for job in (None, *self.log.jobs) for held in self.log.of_job(job))
+        return [r.fact for r in mine if (r.origin, r.incarnation) == before and r.fact is not None]
 
     def _not_ours(self, record: Record, job: JobId | None) -> Refusal | None:
         """Whether it is signed with our key and was not said by us, with the store that we have."""

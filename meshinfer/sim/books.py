@@ -235,12 +235,8 @@ class Books:
 
     def _renew(self, at_least: int) -> None:
         self._renewal, self._renewed = None, True
-        before = self.own
-        self.own = self.log.own = StoreId(before.origin, self._store.renew(at_least, self._host.wall()))
-        # Jobs too: what was said since the copy was made bears numbers that others know as something else.
-        mine = [held.record for job in (None, *self.log.jobs) for held in self.log.of_job(job)]
-        said = [r.fact for r in mine if (r.origin, r.incarnation) == before and r.fact is not None]
-        self._to_state.extendleft(reversed(said))
+        self.own = StoreId(self.own.origin, self._store.renew(at_least, self._host.wall()))
+        self._to_state.extendleft(reversed(self.keeping.renew(self.own)))
 
     # ---- writing -----------------------------------------------------------------------------------------------------
 

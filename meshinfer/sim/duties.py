@@ -26,6 +26,7 @@ def keeps(peer: Peer, slot: Slot) -> bool:
 
 
 def may_hold(peer: Peer, slot: Slot) -> bool:
+    """Whether it may hold what is said there: what it is to, and what it keeps for a neighbour."""
     return slot.job is None or slot.job in peer.books.keeping.interest.kept
 
 

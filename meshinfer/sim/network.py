@@ -1,8 +1,9 @@
 """The network between peers: connections that come and go, and streams on them that break.
 
-Only linked peers connect (`sim/overlay.py`). A connection needs both directions. Cut one, and what is sent that way
-stands still until the cut heals; peers that notice first take the connection for broken, and with it every stream on
-it. Streams keep their order and lose nothing but by breaking. Gossip, which promises nothing, is `sim/gossip.py`.
+Linked peers connect whenever they can (`sim/overlay.py`), others for a visit. A connection needs both directions. Cut
+one, and what is sent that way stands still until the cut heals; peers that notice first take the connection for broken,
+and with it every stream on it. Streams keep their order and lose nothing but by breaking. Gossip, which promises
+nothing, is `sim/gossip.py`.
 """
 
 from __future__ import annotations

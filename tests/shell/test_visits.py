@@ -17,7 +17,7 @@ class Unlinked(Peer):
 
     def _wire(self, mesh: MemoryMesh) -> None:
         super()._wire(mesh)
-        self.neighbours._arrange = tuple  # type: ignore[method-assign]
+        self.neighbours._arrange = tuple  # type: ignore[method-assign]  # tests only
 
 
 @pytest.fixture

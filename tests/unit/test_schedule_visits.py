@@ -22,13 +22,13 @@ DONE = Outcome(RAW, True, 1, 1, 1.0)
 class Visitor(Peer):
     """One that has a part in the job that alice published."""
 
-    def __init__(self, *guests: PeerId, published_by: PeerId = ALICE) -> None:
+    def __init__(self, *guests: PeerId) -> None:
         super().__init__()
         self.visits, self.job = Visits(self.keeping), order()
         for peer in (ALICE, BOB, CAROL):
             self.hear(PeerFact(peer, {}, (), "1", 1, 1, guest=peer in guests), origin=peer)
         self.parts.add(self.job.id)
-        self.hear(self.job, origin=published_by)
+        self.hear(self.job, origin=ALICE)
         self.keeping.interest.keeps(self.job.id, 0.0)
 
     def whom(self, *connected: PeerId, away: frozenset[PeerId] = NOBODY, now: float = 1.0) -> list[PeerId]:

@@ -10,6 +10,7 @@ import click
 from meshinfer.cli.common import Session, verb
 from meshinfer.cli.models.asking import ask_models
 from meshinfer.errors import ConfigError
+from meshinfer.paths import is_dir, is_file
 
 
 @verb("add")
@@ -44,8 +45,8 @@ def add(session: Session, file: str, name: str | None, version: str | None, side
 def _existing(file: str, what: str) -> Path:
     """Absolute. Raises ConfigError."""
     path = Path(os.path.abspath(Path(file).expanduser()))  # noqa: PTH100  resolve() would follow links: the name counts
-    if os.path.isdir(path):  # noqa: PTH112  unlike Path's it has an answer for a name that no file can have
+    if is_dir(path):
         raise ConfigError(f"{file}: is a folder; give the path of {what} in it")
-    if not os.path.isfile(path):  # noqa: PTH113  unlike Path's it has an answer for a name that no file can have
+    if not is_file(path):
         raise ConfigError(f"{file}: no such file; give the path of {what}")
     return path

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
-from os.path import isdir, isfile  # unlike Path's they have an answer for a name that no file can have
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -18,6 +17,7 @@ from meshinfer.media.probe import probe
 from meshinfer.media.sniff import expected_kind
 from meshinfer.model.catalog import Kind
 from meshinfer.model.job import Sample
+from meshinfer.paths import is_dir, is_file
 
 MAX_FILES: Final = 20_000
 MAX_READ: Final = 3000
@@ -106,9 +106,9 @@ def _lines(file: Path) -> list[str]:
 
 
 def _files(place: Path) -> list[tuple[Path, Kind]]:
-    if isfile(place):  # noqa: PTH113
+    if is_file(place):
         found = [place]
-    elif isdir(place):  # noqa: PTH112
+    elif is_dir(place):
         walk = ((Path(folder) / name) for folder, _, names in os.walk(place) for name in names)
         found = sorted(path for path, _ in zip(walk, range(MAX_FILES), strict=False))
     else:

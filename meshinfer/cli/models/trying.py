@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from os.path import isfile  # unlike Path's it has an answer for a name that no file can have
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +13,7 @@ import msgspec
 from meshinfer.cli.common import Session
 from meshinfer.cli.models.asking import ask_models
 from meshinfer.errors import ConfigError, ModelError
+from meshinfer.paths import is_file
 
 if TYPE_CHECKING:
     from meshinfer.cli.models.footage import Shot
@@ -26,7 +26,7 @@ def locate(session: Session, reference: str) -> tuple[ModelCard, Path]:
     from meshinfer.detect.detector import load_detector
 
     file = Path(reference).expanduser()
-    if file.suffix == ".onnx" and isfile(file):  # noqa: PTH113
+    if file.suffix == ".onnx" and is_file(file):
         card, path = load_detector(file, name=file.stem.lower()).card, file.absolute()
     else:
         model = ask_models(session, "model", {"model": reference}, changes=False)["model"]
