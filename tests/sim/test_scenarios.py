@@ -14,6 +14,7 @@ import pytest
 from msgspec.structs import replace
 
 from meshinfer.errors import ConfigError
+from meshinfer.schedule import stimuli as st
 from meshinfer.sim.figures import Figures
 from meshinfer.sim.scenario import Faults, Scenario, read_scenario
 from meshinfer.sim.shrink import as_toml
@@ -48,6 +49,29 @@ def test_each_number_of_peers_is_drawn_and_small_ones_more_often() -> None:
     sizes = Counter(len(World(few, seed, random.Random(seed)).peers) for seed in range(600))
     assert sorted(sizes) == list(range(5, 21))
     assert sizes[5] > 2 * sizes[10] > 2 * sizes[20] > 0
+
+
+@pytest.mark.parametrize("changed", ["files", "disk"])
+def test_the_end_waits_for_a_look_at_what_changed_last(changed: str) -> None:
+    world = World(SHIPPED["calm"], 0, random.Random(0))
+    world.run()
+    assert world.monitor.at_rest()
+    peer = world.peers[0]
+    if changed == "files":
+        there = {entry.content for entry in peer.entries}
+        new = next(e for other in world.peers for e in other.entries if e.content not in there)
+        peer.set_entries((*peer.entries, new))
+    else:
+        peer.feed(st.RoomChanged(False))
+        peer.disk_freed()
+    steps = 0
+    while not world.monitor.at_rest() and steps < 10_000:
+        steps += 1
+        world.step()
+    assert steps > 0
+    assert peer.found == peer.entries
+    assert not peer.state.no_room
+    world.monitor.final()
 
 
 @pytest.mark.parametrize(
