@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 ROOT: Final = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from meshinfer.demo import Found, Scene, Score, Truth, read_truth, render_video, score, truth_path  # noqa: E402  # after the path
+from meshinfer.demo import Found, Scene, Score, Truth, read_truth, render_video, score, truth_path
 
 MODEL: Final = ROOT / "meshinfer" / "demo" / "yard-demo.onnx"
 HELD_OUT: Final = 950_000

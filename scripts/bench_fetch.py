@@ -23,18 +23,18 @@ import trio
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from meshinfer.mesh.api import MAX_FRAME, Stream  # noqa: E402 - the repository's code, not an installed copy's
-from meshinfer.mesh.identity import Identity, ephemeral  # noqa: E402
-from meshinfer.mesh.libp2p import open_mesh  # noqa: E402
-from meshinfer.model.bundle import CHUNK, Bundle, Vouched  # noqa: E402
-from meshinfer.model.facts import ModelRef, PeerFact  # noqa: E402
-from meshinfer.model.ids import ModelDigest, PeerId  # noqa: E402
-from meshinfer.node.driver import Driver  # noqa: E402
-from meshinfer.node.fetch import Fetcher  # noqa: E402
-from meshinfer.node.fetch_talk import ModelServer  # noqa: E402
-from meshinfer.schedule.state import ScheduleState  # noqa: E402
-from meshinfer.schedule.stimuli import Effect, Fetch  # noqa: E402
-from meshinfer.wire.bundles import seal_bundle  # noqa: E402
+from meshinfer.mesh.api import MAX_FRAME, Stream
+from meshinfer.mesh.identity import Identity, ephemeral
+from meshinfer.mesh.libp2p import open_mesh
+from meshinfer.model.bundle import CHUNK, Bundle, Vouched
+from meshinfer.model.facts import ModelRef, PeerFact
+from meshinfer.model.ids import ModelDigest, PeerId
+from meshinfer.node.driver import Driver
+from meshinfer.node.fetch import Fetcher
+from meshinfer.node.fetch_talk import ModelServer
+from meshinfer.schedule.state import ScheduleState
+from meshinfer.schedule.stimuli import Effect, Fetch
+from meshinfer.wire.bundles import seal_bundle
 
 ANY_PORT = ("/ip4/127.0.0.1/tcp/0",)
 BOUND = 0.6

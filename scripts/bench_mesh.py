@@ -21,9 +21,9 @@ import trio
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from meshinfer.mesh.api import MAX_FRAME, Message, Stream  # noqa: E402 - the repository's code, not an installed copy's
-from meshinfer.mesh.identity import ephemeral  # noqa: E402
-from meshinfer.mesh.libp2p import Libp2pMesh, open_mesh  # noqa: E402
+from meshinfer.mesh.api import MAX_FRAME, Message, Stream
+from meshinfer.mesh.identity import ephemeral
+from meshinfer.mesh.libp2p import Libp2pMesh, open_mesh
 
 ANY_PORT = ("/ip4/127.0.0.1/tcp/0",)
 

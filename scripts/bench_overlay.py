@@ -24,10 +24,10 @@ import trio
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from meshinfer.errors import ProtocolError  # noqa: E402 - the repository's code, not an installed copy's
-from meshinfer.node import wiring  # noqa: E402  found beside the scripts
-from meshinfer.wire.messages import read_announcement  # noqa: E402  found beside the scripts
-from tests.mesh.light import LightPeer, light_peer  # noqa: E402  found beside the scripts
+from meshinfer.errors import ProtocolError
+from meshinfer.node import wiring
+from meshinfer.wire.messages import read_announcement
+from tests.mesh.light import LightPeer, light_peer
 
 PROCESSES = 2
 SETTLE = 120.0

@@ -28,16 +28,16 @@ from typing import Any, NamedTuple
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-import cv2  # noqa: E402 - after the path, for a checkout that is not installed
-import numpy as np  # noqa: E402
-import onnxruntime  # noqa: E402
+import cv2
+import numpy as np
+import onnxruntime
 
-from meshinfer.detect.detector import Detector, load_detector  # noqa: E402
-from meshinfer.detect.onnx import Session  # noqa: E402
-from meshinfer.detect.pool import Lease  # noqa: E402
-from meshinfer.model.ids import TaskId  # noqa: E402
-from meshinfer.model.job import Detect, Limits  # noqa: E402
-from meshinfer.node.engine import Batch, Engine, WorkItem  # noqa: E402
+from meshinfer.detect.detector import Detector, load_detector
+from meshinfer.detect.onnx import Session
+from meshinfer.detect.pool import Lease
+from meshinfer.model.ids import TaskId
+from meshinfer.model.job import Detect, Limits
+from meshinfer.node.engine import Batch, Engine, WorkItem
 
 CORES = os.cpu_count() or 1
 MODELS = ("yolox_nano", "yolov8n_int8")

@@ -19,9 +19,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from meshinfer.detect.shelf import EMBEDDED, Shelf  # noqa: E402 - the repository's code, not an installed copy's
-from meshinfer.mesh.identity import Identity  # noqa: E402
-from meshinfer.model.ids import ModelDigest  # noqa: E402
+from meshinfer.detect.shelf import EMBEDDED, Shelf
+from meshinfer.mesh.identity import Identity
+from meshinfer.model.ids import ModelDigest
 
 ROUNDS = 2000
 RELOADS = 10

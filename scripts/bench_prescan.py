@@ -22,16 +22,16 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-import numpy as np  # noqa: E402 - after the path, for a checkout that is not installed
-import onnxruntime  # noqa: E402
+import numpy as np
+import onnxruntime
 
-from meshinfer.detect.detector import load_detector  # noqa: E402
-from meshinfer.detect.isolated import AnyDetector, Isolated  # noqa: E402
-from meshinfer.detect.prescan import prescan  # noqa: E402
-from meshinfer.detect.trial import try_model  # noqa: E402
-from meshinfer.model.job import Detect  # noqa: E402
-from tests.vision.hostile_onnx import numbers  # noqa: E402
-from tests.vision.tiny_onnx import declared, field, model, node, tensor  # noqa: E402
+from meshinfer.detect.detector import load_detector
+from meshinfer.detect.isolated import AnyDetector, Isolated
+from meshinfer.detect.prescan import prescan
+from meshinfer.detect.trial import try_model
+from meshinfer.model.job import Detect
+from tests.vision.hostile_onnx import numbers
+from tests.vision.tiny_onnx import declared, field, model, node, tensor
 
 GOAL_MS = 15.0
 

@@ -14,12 +14,12 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from meshinfer.detect.prescan import prescan  # noqa: E402 - after the path, for a checkout that is not installed
-from meshinfer.detect.shelf import EMBEDDED  # noqa: E402
-from meshinfer.detect.sidecar import read_sidecar  # noqa: E402
-from meshinfer.detect.trial import try_model  # noqa: E402
-from meshinfer.errors import ModelError  # noqa: E402
-from tests.vision import hostile_onnx as hostile  # noqa: E402
+from meshinfer.detect.prescan import prescan
+from meshinfer.detect.shelf import EMBEDDED
+from meshinfer.detect.sidecar import read_sidecar
+from meshinfer.detect.trial import try_model
+from meshinfer.errors import ModelError
+from tests.vision import hostile_onnx as hostile
 
 MOST_SECONDS = 1.0
 """For one answer: some hundred times what the largest real model takes."""

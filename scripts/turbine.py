@@ -15,7 +15,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from scripts.gearbox import reckoning, world  # noqa: E402  they lie in ROOT
+from scripts.gearbox import reckoning, world
 
 EXAMPLE = ROOT / "configs" / "examples" / "turbine"
 

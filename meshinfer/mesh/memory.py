@@ -59,7 +59,7 @@ class MemoryNetwork:
         me = peer.peer_id if isinstance(peer, Identity) else peer
         if me in self._meshes:
             raise MeshError(f"{me} is in this network already")
-        mesh = MemoryMesh(self, me, listen, random.Random(self._rng.random()))  # noqa: S311
+        mesh = MemoryMesh(self, me, listen, random.Random(self._rng.random()))  # noqa: S311  # a test mesh is the same every time
         for name in mesh.names:
             if any(name in other.names for other in self._meshes.values()):
                 raise MeshError(f"cannot listen on /memory/{name}: it is already in use; choose another with --listen")

@@ -76,7 +76,7 @@ def facts() -> st.SearchStrategy[Any]:
 def orders(draw: st.DrawFn) -> JobOrder:
     spec = pack_spec(draw(of(JobSpec)))
     model, nonce = draw(st.text("0123456789abcdef", min_size=64, max_size=64)), draw(st.binary(min_size=8, max_size=32))
-    return JobOrder(job_id(spec, model, nonce), spec, model, nonce, draw(st.floats(0, 1e10)))  # type: ignore[arg-type]
+    return JobOrder(job_id(spec, model, nonce), spec, model, nonce, draw(st.floats(0, 1e10)))  # type: ignore[arg-type]  # ids as text
 
 
 def structs(kind: type) -> Iterator[inspect.StructType]:

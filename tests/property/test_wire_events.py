@@ -36,7 +36,7 @@ def events(draw: st.DrawFn) -> list[Event]:
         wall = round(captured + t, 3) if captured % 2 else None
         seen = tuple(draw(st.lists(detections, max_size=4)))
         cursor = Cursor(ME, 3, n)
-        out.append(Event(cursor, "0" * 16, task, "cam", "ä.mp4", content, n, t, 640, 480, seen, wall))  # type: ignore[arg-type]
+        out.append(Event(cursor, "0" * 16, task, "cam", "ä.mp4", content, n, t, 640, 480, seen, wall))  # type: ignore[arg-type]  # ids as text
     return out
 
 

@@ -184,7 +184,7 @@ def test_what_a_newer_peer_adds_is_ignored(kind: type, data: st.DataObject) -> N
 @example(b"\x81\xa5model\xa2\xff\xff")
 @given(packed=st.binary(max_size=100) | of(JobSpec).map(lambda s: encode({**plain(s), "later": 1})))
 def test_a_spec_that_is_not_understood_is_declined_never_an_exception(packed: bytes) -> None:
-    info = read_order(JobOrder("0" * 16, packed, "0" * 64, bytes(8), 0.0), ME)  # type: ignore[arg-type]
+    info = read_order(JobOrder("0" * 16, packed, "0" * 64, bytes(8), 0.0), ME)  # type: ignore[arg-type]  # ids as text
     if info.spec is None:
         assert info.unclear
         assert len(info.unclear) <= 512

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import trio
-from pytest_trio import trio_fixture  # type: ignore[import-untyped]
+from pytest_trio import trio_fixture  # type: ignore[import-untyped]  # it has no types
 from trio.testing import MockClock
 
 from meshinfer.mesh.memory import MemoryNetwork

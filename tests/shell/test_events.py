@@ -36,7 +36,7 @@ def rough(peer: Peer, seed: int, *, lost: float = 0.3, twice: float = 0.2, late:
             else:
                 receive(origin, batch)
 
-    peer.hub.receive = received  # type: ignore[method-assign]
+    peer.hub.receive = received  # type: ignore[method-assign]  # to listen in
 
 
 def counted(peer: Peer, name: str) -> Callable[[], int]:
@@ -47,7 +47,7 @@ def counted(peer: Peer, name: str) -> Callable[[], int]:
     async def answered(stream: object) -> None:
         nonlocal asked
         asked += 1
-        await answer(stream)  # type: ignore[arg-type]
+        await answer(stream)  # type: ignore[arg-type]  # handed on as given
 
     peer.mesh.serve("events", answered)
     return lambda: asked
@@ -456,9 +456,9 @@ async def test_batches_leave_at_most_every_fiftieth_of_a_second_and_fit(world: W
         if topic == "events":
             assert len(data) <= 60 * 1024
             said.append((trio.current_time(), len(read_event_batch(data).pack.rows)))
-        await publish(topic, data)  # type: ignore[arg-type]
+        await publish(topic, data)  # type: ignore[arg-type]  # handed on as given
 
-    alice.mesh.publish = heard  # type: ignore[method-assign]
+    alice.mesh.publish = heard  # type: ignore[method-assign]  # to listen in
     reader = subscribe(bob)
     await trio.sleep(1)
     for n in range(50):

@@ -143,7 +143,7 @@ async def test_a_late_manifest_is_waited_for(world: World) -> None:
     alice, bob, carol = await world.three()
     carol.holds("film")
     state = bob.records.state
-    bob.records.state = lambda fact: bob.nursery.start_soon(late, fact)  # type: ignore[method-assign]
+    bob.records.state = lambda fact: bob.nursery.start_soon(late, fact)  # type: ignore[method-assign]  # late, not never
 
     async def late(fact: Any) -> None:
         await trio.sleep(2.0)

@@ -429,7 +429,7 @@ async def test_catalogs_and_reports_of_long_names_fit_their_frames(world: World)
     job = order()
     for n in range(200):
         task = f"{n:032x}"
-        row = alice.tasks.begin(task, job.id, entry(f"{n}" + "ü" * 1000))  # type: ignore[arg-type]
-        alice.tasks.fail(task, "input", "ü" * 500, run=row.run)  # type: ignore[arg-type]
+        row = alice.tasks.begin(task, job.id, entry(f"{n}" + "ü" * 1000))  # type: ignore[arg-type]  # a task's id
+        alice.tasks.fail(task, "input", "ü" * 500, run=row.run)  # type: ignore[arg-type]  # a task's id
     tasks = [m async for m in bob.findings.of(alice.id, ResultsOf(job.id)) if isinstance(m, Tasks)]
     assert sum(len(m.tasks) for m in tasks) == 200

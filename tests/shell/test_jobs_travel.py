@@ -116,7 +116,7 @@ async def test_what_the_store_holds_is_not_fetched_again(world: World) -> None:
             heard.append(sealed)
         return await hear(bob.records, sealed, age, by)
 
-    bob.records.hear = counted  # type: ignore[method-assign]
+    bob.records.hear = counted  # type: ignore[method-assign]  # to count
     await trio.sleep(60)
     assert bob.mesh.peers
     assert heard == []

@@ -31,9 +31,9 @@ def fill_the_disk(peer: Peer) -> trio.Event:
     def save_or_not(*args: object, **kwargs: object) -> None:
         if not free.is_set():
             raise StoreFull("no room left")
-        save(peer.records._table, *args, **kwargs)  # type: ignore[arg-type]
+        save(peer.records._table, *args, **kwargs)  # type: ignore[arg-type]  # handed on as given
 
-    peer.records._table.save = save_or_not  # type: ignore[method-assign]
+    peer.records._table.save = save_or_not  # type: ignore[method-assign]  # the disk that fails
     return free
 
 
@@ -47,9 +47,9 @@ def announced(peer: Peer) -> list[tuple[float, str, list[Record]]]:
             assert len(data) < 64 * 1024
             batch = [unseal(sealed, mesh=MESH) for sealed in read_announcement(data).records]
             said.append((trio.current_time(), topic, batch))
-        await publish(topic, data)  # type: ignore[arg-type]
+        await publish(topic, data)  # type: ignore[arg-type]  # handed on as given
 
-    peer.mesh.publish = heard  # type: ignore[method-assign]
+    peer.mesh.publish = heard  # type: ignore[method-assign]  # to listen in
     return said
 
 
@@ -61,9 +61,9 @@ async def test_what_is_announced_is_in_the_store_already(world: World) -> None:
     async def check(topic: str, data: bytes) -> None:
         held = {row.data for row in RecordTable(alice.db).load()[0]}
         stored.extend(sealed in held for sealed in read_announcement(data).records)
-        await publish(topic, data)  # type: ignore[arg-type]
+        await publish(topic, data)  # type: ignore[arg-type]  # handed on as given
 
-    alice.mesh.publish = check  # type: ignore[method-assign]
+    alice.mesh.publish = check  # type: ignore[method-assign]  # to listen in
     for n in range(50):
         alice.publish(str(n))
         await trio.sleep(0.02)
@@ -237,7 +237,7 @@ async def test_facts_that_outrun_their_job_count_once_it_comes(world: World) -> 
     alice.records.follow(job.id)
     await until(lambda: state.held)
     assert state.held[mallory] == {"00" * 12: 1}  # type: ignore[comparison-overlap]  # ids are strings
-    assert mallory in state.outcomes["00" * 16]  # type: ignore[index]
+    assert mallory in state.outcomes["00" * 16]  # type: ignore[index]  # a task's id
 
 
 async def test_two_records_under_one_number_are_counted(world: World) -> None:

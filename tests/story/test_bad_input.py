@@ -319,7 +319,7 @@ def test_a_closed_mesh_and_a_bootstrap_peer_that_is_away(tmp_path: Path) -> None
         without = start("without", *bootstrap)
         right.wait_connected(1)
         for peer in (wrong, without):
-            eventually(f"{peer.home.name} says why", lambda p=peer: "swarm key? trying on" in p.log.read_text())  # type: ignore[misc]
+            eventually(f"{peer.home.name} says why", lambda p=peer: "swarm key? trying on" in p.log.read_text())  # type: ignore[misc]  # bound now
             status = peer.ask("status")
             assert status["connected"] == 0
             assert "not reached for" in peer.cli("status").stdout

@@ -62,7 +62,7 @@ def test_a_peer_at_work_stops_and_goes_on(start: Callable[..., Host], footage: P
     job = peer.publish(**WORKING)
     before = 0
     for how in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
-        eventually("it gets on", lambda least=before: peer.ask("status")["running"] and analysed(peer, job) > least)  # type: ignore[misc]
+        eventually("it gets on", lambda least=before: peer.ask("status")["running"] and analysed(peer, job) > least)  # type: ignore[misc]  # bound now
         before = analysed(peer, job)
         if how is signal.SIGKILL:
             peer.kill(how)

@@ -125,7 +125,7 @@ def test_a_record_under_the_wrong_key_is_refused() -> None:
 
 def test_a_job_whose_id_is_not_its_hash_is_refused() -> None:
     spec = pack_spec(JobSpec("yolox"))
-    order = JobOrder(job_id(spec, "0" * 64, b"n" * 8), spec, "0" * 64, b"n" * 8, 0.0)  # type: ignore[arg-type]
+    order = JobOrder(job_id(spec, "0" * 64, b"n" * 8), spec, "0" * 64, b"n" * 8, 0.0)  # type: ignore[arg-type]  # a job's digest, as text
     assert unseal(sealed(order).sealed, mesh="m").fact == order
     forged = JobOrder(order.id, pack_spec(JobSpec("other")), order.model, order.nonce, 0.0)
     with pytest.raises(ProtocolError, match="not the hash of its spec"):

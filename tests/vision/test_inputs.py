@@ -76,7 +76,7 @@ def test_letterboxed_by_channel(tmp_path: Path) -> None:
     blob = []
     detector = load(tmp_path, data, 'fit = "letterbox"\ncolour = "bgr"')
     model, run = detector.model, detector.model.run
-    model.run = lambda feeds: blob.append(feeds["picture"].copy()) or run(feeds)  # type: ignore[func-returns-value, method-assign]
+    model.run = lambda feeds: blob.append(feeds["picture"].copy()) or run(feeds)  # type: ignore[func-returns-value, method-assign]  # append returns None, so what ran is returned
     detector.worker(Detect())(FRAME)
     assert (blob[0][0, :, 32:96] == (BLUE, GREEN, RED)).all()
     assert (blob[0][0, :, :32] == 114).all()
