@@ -21,6 +21,7 @@ from meshinfer.sim.books import Unsealer
 from meshinfer.sim.chance import Rng
 from meshinfer.sim.chronicle import Chronicle
 from meshinfer.sim.duties import Version
+from meshinfer.sim.ending import Ending
 from meshinfer.sim.figures import Figures, figures_of
 from meshinfer.sim.gossip import Gossip
 from meshinfer.sim.invariants import PRIVATE, Monitor
@@ -56,6 +57,7 @@ class World:
         self._links = overlay.random_links(rng, len(footage), scenario.links or len(footage))
         self.gossip = Gossip(self.network, self._links if scenario.links else None)
         self.monitor = Monitor(self.chronicle)
+        self.ending = Ending(self.monitor, self.chronicle)
         self.around = Around(
             self.agenda, self.network, self.gossip, rng, scenario, self.chronicle, Unsealer(), self.monitor
         )
@@ -237,22 +239,22 @@ class World:
 
     def _healed(self) -> None:
         self._behind = self.monitor.alive()
-        self._measure(self.monitor.known())
+        self._measure(self.ending.known())
 
     def _measure(self, target: dict[Slot, Version]) -> None:
         """Until everybody alive knows what was known, then until nobody has anything to do."""
         since = self.agenda.now - self.storm.over_at
         if self._converged is None:
-            self._behind = [peer for peer in self._behind if not self.monitor.knows(peer, target)]
+            self._behind = [peer for peer in self._behind if not self.ending.knows(peer, target)]
             if not self._behind:
                 self._converged = since
             elif since > self.scenario.converge:
-                raise self.monitor.apart(target, since)
-        elif self.monitor.at_rest():
+                raise self.ending.apart(target, since)
+        elif self.ending.at_rest():
             self.monitor.now_and_then()
-            self.monitor.final()
+            self.ending.final()
             self.figures = figures_of(self, self._converged, since)
             return
         elif since > self.scenario.rest:
-            raise self.monitor.restless()
+            raise self.ending.restless()
         self.agenda.after(MEASURE_EVERY if self._converged is None else 0.5, "measure", lambda: self._measure(target))

@@ -55,7 +55,7 @@ def test_each_number_of_peers_is_drawn_and_small_ones_more_often() -> None:
 def test_the_end_waits_for_a_look_at_what_changed_last(changed: str) -> None:
     world = World(SHIPPED["calm"], 0, random.Random(0))
     world.run()
-    assert world.monitor.at_rest()
+    assert world.ending.at_rest()
     peer = world.peers[0]
     if changed == "files":
         there = {entry.content for entry in peer.entries}
@@ -65,13 +65,13 @@ def test_the_end_waits_for_a_look_at_what_changed_last(changed: str) -> None:
         peer.feed(st.RoomChanged(False))
         peer.disk_freed()
     steps = 0
-    while not world.monitor.at_rest() and steps < 10_000:
+    while not world.ending.at_rest() and steps < 10_000:
         steps += 1
         world.step()
     assert steps > 0
     assert peer.found == peer.entries
     assert not peer.state.no_room
-    world.monitor.final()
+    world.ending.final()
 
 
 @pytest.mark.parametrize(
