@@ -44,6 +44,6 @@ def tasks_at(job: JobState, peer: Peer) -> Iterator[tuple[Entry, TaskId]]:
 
 def is_idle(peer: Peer) -> bool:
     """It has nothing to do, now or later, and has looked at its files and its disk since they changed."""
-    busy = peer.working or peer.state.running or not peer.books.at_rest
+    busy = peer.runner.working or peer.state.running or not peer.books.at_rest
     has_looked = peer.found == peer.entries and not peer.state.no_room
     return not busy and has_looked and peer.state.next_deadline() is None

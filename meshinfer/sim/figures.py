@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from meshinfer.sim.peer import PIECES
+from meshinfer.sim.runner import PIECES
 
 if TYPE_CHECKING:
     from meshinfer.sim.world import World

@@ -90,7 +90,7 @@ class Monitor:
             self.runs[task] -= 1
 
     def died(self, peer: Peer) -> None:
-        for task in peer.working:
+        for task in peer.runner.working:
             self._orphans[task] = peer.around.agenda.now, peer.id
 
     def published(self, job: JobId) -> None:

@@ -6,13 +6,13 @@ Everything above "one life" is the machine's and survives the process: its foota
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
-from functools import lru_cache, partial
+from collections.abc import Callable, Iterable
+from functools import lru_cache
 from typing import NamedTuple
 
 from meshinfer.errors import ProtocolError
 from meshinfer.model.catalog import Entry, SourceSummary
-from meshinfer.model.facts import Fact, Outcome, PeerFact
+from meshinfer.model.facts import Fact, PeerFact
 from meshinfer.model.ids import ContentId, JobId, ModelDigest, PeerId, TaskId
 from meshinfer.model.record import Record
 from meshinfer.schedule import stimuli as st
@@ -30,8 +30,9 @@ from meshinfer.sim.handover import Handover
 from meshinfer.sim.identity import Keys, keys
 from meshinfer.sim.network import Network
 from meshinfer.sim.push import Push
+from meshinfer.sim.runner import Runner
 from meshinfer.sim.scenario import Scenario
-from meshinfer.sim.store import Row, Store
+from meshinfer.sim.store import Store
 from meshinfer.sim.sync import Syncs
 from meshinfer.sim.watch import Watch
 from meshinfer.wire.messages import read_announcement
@@ -39,9 +40,6 @@ from meshinfer.wire.messages import read_announcement
 MODEL = ModelDigest("5" * 64)
 CLASSES = ("person",)
 SOURCE = "cam"
-PIECES = 4
-"""Parts in which a running task's progress becomes durable."""
-
 TIDY_EVERY = 20.0
 
 EPOCH = 1_800_000_000.0
@@ -123,9 +121,7 @@ class Peer:
         self.push = Push(self, self.books, self.syncs, rng)
         self.handover = Handover(self, self.index)
         self.fetching = Fetching(self, self.around.network.ends, rng)
-        self.working: dict[TaskId, int] = {}
-        """Runs of this life, by task: a number that tells one from the next."""
-        self._runs = 0
+        self.runner = Runner(self, rng, self.around.scenario.work)
         self._wake: float | None = None
         self.found: tuple[Entry, ...] = ()
         """What the schedule knows of."""
@@ -173,6 +169,9 @@ class Peer:
         if self.fragile and self.around.rng.random() < self.fragile:
             self.around.chronicle.note(self.process.name, f"dies: {what}")
             raise Crashed(self)
+
+    def begins(self, task: TaskId) -> None:
+        self.around.watch.begins(self, task)
 
     def writing(self) -> float:
         return self.around.rng.uniform(0.001, 0.03)
@@ -273,20 +272,12 @@ class Peer:
                     self.books.state(fact)
                 case st.Start(_, task, entry, first):
                     self.around.watch.starts(self, task, entry)
-                    self._runs += 1
-                    self.working[task] = self._runs
-                    self.later(self.writing(), "begin", partial(self._begin, task, entry, self._runs))
+                    self.runner.start(task, entry)
                     self.note(f"starts {entry.name} from frame {first}", task)
                 case st.Stop(_, tasks):
-                    for task in tasks:
-                        self.working.pop(task, None)
-                        self.around.watch.lets_go(self, task)
-                        self.note("stops", task)
+                    self._let_go(tasks, "stops")
                 case st.Yield(_, tasks):
-                    for task in tasks:
-                        self.working.pop(task, None)
-                        self.around.watch.lets_go(self, task)
-                        self.note("lets go", task)
+                    self._let_go(tasks, "lets go")
                 case st.AskWork() | st.Grant():
                     self.handover.perform(effect)
                 case st.Fetch() | st.Forgo():
@@ -298,71 +289,16 @@ class Peer:
             # Adding and taking away an offset loses the last bits: late by a hair, as real timers are, never early.
             self.later(deadline - self.clock() + 1e-6, "tick", lambda: self._tick(deadline))
 
+    def _let_go(self, tasks: Iterable[TaskId], how: str) -> None:
+        for task in tasks:
+            self.runner.let_go(task)
+            self.around.watch.lets_go(self, task)
+            self.note(how, task)
+
     def _tick(self, deadline: float) -> None:
         if self._wake == deadline:
             self._wake = None
             self.feed(st.Tick())
-
-    # ---- work --------------------------------------------------------------------------------------------------------
-
-    def _writable(self, task: TaskId, run: int) -> Store | None:
-        """The store, if this run of the task still counts and can be written down; a full disk gives the task back."""
-        if self.working.get(task) != run:
-            return None
-        assert self.store is not None
-        if self.store.full:
-            del self.working[task]
-            self.feed(st.RoomChanged(False, "the disk is full"))
-            self.feed(st.TaskReturned(task))
-            return None
-        return self.store
-
-    def _begin(self, task: TaskId, entry: Entry, run: int) -> None:
-        store = self._writable(task, run)
-        if store is None:
-            return
-        row = store.tasks.setdefault(task, Row())
-        if row.ended is not None and row.ended.done:
-            self._end(task, row.ended)
-            return
-        row.attempts += 1
-        if entry not in self.entries:  # deleted since it was asked for
-            self._end(task, _file_gone(task, Row(attempts=row.attempts), 0.0))
-            return
-        self.around.watch.begins(self, task)
-        self.note(f"begins, attempt {row.attempts}, {row.analysed} pieces done", task)
-        self.point("work begun")
-        piece = self.slowness * self.around.rng.uniform(*self.around.scenario.work) / PIECES
-        self.later(piece, "work", lambda: self._work(task, entry, run, piece))
-
-    def _work(self, task: TaskId, entry: Entry, run: int, piece: float) -> None:
-        """A piece is done: its results and the progress are one transaction."""
-        store = self._writable(task, run)
-        if store is None:
-            return
-        row = store.tasks[task]
-        row.analysed += 1
-        self.analysed[task] += 1
-        raw = bytes.fromhex(task)
-        if entry not in self.entries:
-            row.ended = _file_gone(task, row, piece)
-        elif entry.content in self.failing:
-            row.ended = Outcome(raw, False, row.analysed, 0, piece, "", row.attempts, "host", "out of memory")
-        elif row.analysed >= PIECES:
-            row.ended = Outcome(raw, True, row.analysed, row.analysed, piece * PIECES, task, row.attempts)
-        else:
-            row.ended = None
-        self.point("progress saved, not told")
-        if row.ended is not None:
-            self._end(task, row.ended)
-        else:
-            self.feed(st.TaskProgressed(task, row.analysed, row.analysed))
-            self.later(piece, "work", lambda: self._work(task, entry, run, piece))
-
-    def _end(self, task: TaskId, outcome: Outcome) -> None:
-        del self.working[task]
-        self.note("done" if outcome.done else f"failed: {outcome.error}", task)
-        self.feed(st.TaskEnded(task, outcome))
 
     # ---- what befalls it ---------------------------------------------------------------------------------------------
 
@@ -387,10 +323,6 @@ class Peer:
         self.models = models
         if self.process.alive:
             self.later(0.0, "models", lambda: self.feed(st.ModelsChanged(self.models)))
-
-
-def _file_gone(task: TaskId, row: Row, seconds: float) -> Outcome:
-    return Outcome(bytes.fromhex(task), False, row.analysed, 0, seconds, "", row.attempts, "input", "the file is gone")
 
 
 @lru_cache(maxsize=2048)

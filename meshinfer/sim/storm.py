@@ -81,7 +81,7 @@ class Storm:
     def _kill(self) -> None:
         peer = self._rng.choice(self._peers)
         if self._rng.random() < self._scenario.faults.busy:
-            at_work = [p for p in self._peers if p.process.alive and p.working]
+            at_work = [p for p in self._peers if p.process.alive and p.runner.working]
             peer = self._rng.choice(at_work) if at_work else peer
         if peer.process.alive:
             self._chronicle.note(peer.process.name, "is killed")
