@@ -55,7 +55,7 @@ from meshinfer.schedule.stimuli import (
 )
 from meshinfer.store import Database, EventLog, TaskTable
 from meshinfer.wire.codec import encode
-from meshinfer.wire.messages import Aged, Announcement, Page
+from meshinfer.wire.messages import Aged, Announcement, Ask, Page, ResultsEnd, ResultsOf
 from meshinfer.wire.records import seal
 
 MESH = "test"
@@ -370,3 +370,20 @@ def virtual(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trio.to_thread, "run_sync", inline)
     for module in ("records", "replay", "neighbours", "rollout"):
         monkeypatch.setattr(f"meshinfer.node.{module}.time", WallClock)
+
+
+async def works(alice: Peer, bob: Peer) -> None:
+    """Jobs, events and answers go between them as ever."""
+    seen = subscribe(bob)
+    await trio.sleep(1)
+    job = alice.publish(f"after {trio.current_time()}")
+    await until(lambda: job.id in bob.jobs, 2)
+    n = alice.hub.own_head
+    alice.find(found(n))
+    await until(lambda: seen.numbers(alice) == [n + 1], 2)
+    seen.scope.cancel()
+    verdict = await bob.questions.ask(alice.id, Ask(job=job.id))
+    assert verdict.verdict == "declines"
+    results = [m async for m in bob.findings.of(alice.id, ResultsOf(order().id))]
+    assert isinstance(results[-1], ResultsEnd)
+    assert [page async for page in bob.questions.catalog_of(alice.id)] == []

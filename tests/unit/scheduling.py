@@ -11,6 +11,7 @@ from meshinfer.model.ids import ContentId, PeerId, TaskId, UnitId, task_id, unit
 from meshinfer.model.job import JobOrder, JobSpec, job_id, pack_spec, read_order
 from meshinfer.model.spans import WHOLE, Cut
 from meshinfer.schedule import stimuli as st
+from meshinfer.schedule.job import JobState
 from meshinfer.schedule.rank import ranked
 from meshinfer.schedule.sketch import sketch
 from meshinfer.schedule.state import ScheduleState
@@ -149,3 +150,15 @@ class Peer:
 def started(effects: list[st.Effect]) -> list[str]:
     """Names of the entries whose tasks start."""
     return [effect.entry.name for effect in effects if isinstance(effect, st.Start)]
+
+
+JOB = order()
+"""What most tests are about."""
+
+
+def job_of(me: Peer, of: Any = JOB) -> JobState:
+    return me.state.jobs[of.id]
+
+
+def end(me: Peer, name: str, at: float | None = None, **how: Any) -> list[st.Effect]:
+    return me.handle(st.TaskEnded(task(JOB, name), outcome(JOB, name, **how)), at)

@@ -11,20 +11,19 @@ from meshinfer.schedule.lease import LEASE, PATIENCE, RENEW, STALL, STUCK
 from tests.unit.scheduling import (
     BOB,
     CAROL,
+    JOB,
     ME,
     Peer,
     claim,
     entry,
     manifest,
     named,
-    order,
     outcome,
     outcomes,
     started,
     task,
 )
 
-JOB = order()
 DAVE = PeerId("dave")
 
 

@@ -11,23 +11,22 @@ from meshinfer.model.job import read_order
 from meshinfer.schedule import stimuli as st
 from meshinfer.schedule import verdict
 from meshinfer.schedule.choice import CATCH_UP
-from meshinfer.schedule.job import JobState
 from meshinfer.schedule.models import MAX_REFUSALS
 from tests.unit.scheduling import (
     BOB,
     CAROL,
+    JOB,
     MODEL,
     Peer,
+    end,
     entry,
+    job_of,
     order,
     outcome,
     outcomes,
     peer,
     started,
-    task,
 )
-
-JOB = order()
 
 SHORT = f"sha256:{MODEL[:12]}"
 
@@ -45,14 +44,6 @@ def with_model(name: str) -> PeerFact:
 
 def asked(effects: list[st.Effect]) -> list[str]:
     return [type(effect).__name__ for effect in effects if isinstance(effect, st.Fetch | st.Forgo)]
-
-
-def job_of(me: Peer) -> JobState:
-    return me.state.jobs[JOB.id]
-
-
-def end(me: Peer, name: str) -> list[st.Effect]:
-    return me.handle(st.TaskEnded(task(JOB, name), outcome(JOB, name)))
 
 
 def why(me: Peer) -> str:

@@ -6,9 +6,21 @@ from meshinfer.model.facts import Cancel, Claim
 from meshinfer.schedule import stimuli as st
 from meshinfer.schedule.progress import Progress, progress
 from meshinfer.wire.codec import encode
-from tests.unit.scheduling import BOB, CAROL, ME, Peer, claim, entry, manifest, named, order, outcome, outcomes, task
-
-JOB = order()
+from tests.unit.scheduling import (
+    BOB,
+    CAROL,
+    JOB,
+    ME,
+    Peer,
+    claim,
+    entry,
+    manifest,
+    named,
+    order,
+    outcome,
+    outcomes,
+    task,
+)
 
 
 def of(me: Peer) -> Progress:

@@ -8,9 +8,21 @@ import pytest
 
 from meshinfer.model.ids import PeerId
 from meshinfer.schedule import stimuli as st
-from tests.unit.scheduling import BOB, CAROL, ME, Peer, entry, manifest, named, order, outcome, outcomes, started, task
+from tests.unit.scheduling import (
+    BOB,
+    CAROL,
+    JOB,
+    ME,
+    Peer,
+    entry,
+    manifest,
+    named,
+    outcome,
+    outcomes,
+    started,
+    task,
+)
 
-JOB = order()
 DAVE, EVE, FAY = PeerId("dave"), PeerId("eve"), PeerId("fay")
 OTHERS = (BOB, DAVE, EVE, FAY)
 NAME = named(JOB, BOB, ME, BOB)

@@ -10,6 +10,7 @@ from meshinfer.schedule.stealing import ASK_LATER
 from tests.unit.scheduling import (
     BOB,
     CAROL,
+    JOB,
     ME,
     Peer,
     claim,
@@ -23,7 +24,6 @@ from tests.unit.scheduling import (
     task,
 )
 
-JOB = order()
 NAMES = [name for i in range(200) if first_of(JOB, name := f"f{i:03}", ME, BOB) == ME][:12]
 """All of them fall to us, were it by rank alone."""
 
