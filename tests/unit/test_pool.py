@@ -25,9 +25,9 @@ from meshinfer.errors import ModelError
 from meshinfer.model.ids import ModelDigest, TaskId
 from meshinfer.model.job import Detect
 from meshinfer.node.engine import Engine, WorkItem
+from tests.unit.engines import Sink
 from tests.unit.footage import write_video
 from tests.unit.shelves import a_shelf, model
-from tests.unit.test_engine import Sink
 from tests.vision.tiny_onnx import heavy_model
 
 BUDGET = 10

@@ -30,8 +30,8 @@ from meshinfer.node.runner import Runner
 from meshinfer.node.work import WorkItem
 from meshinfer.schedule.stimuli import Start, Stimulus, Stop, TaskEnded, TaskReturned, Yield
 from meshinfer.store import Database, EventLog, TaskTable
+from tests.unit.engines import Gate
 from tests.unit.footage import write_video
-from tests.unit.test_engine import Gate
 from tests.vision.tiny_onnx import brightness_model
 
 ME = PeerId("12D3KooWGatU9DVpA8qU8qkp8pYzkPqZ8AjbCdHXGKEQPPzvJQ5T")

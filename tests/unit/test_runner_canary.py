@@ -22,8 +22,8 @@ from meshinfer.model.job import Canary, Detect, JobOrder, JobSpec, job_id, pack_
 from meshinfer.node.work import WorkItem
 from meshinfer.schedule.stimuli import Start, Stop
 from meshinfer.store import Database, TaskTable
+from tests.unit.engines import Gate
 from tests.unit.footage import write_video
-from tests.unit.test_engine import Gate
 from tests.unit.test_runner import ENTRY, FRAMES, ME, MODEL, Shell, a_life
 from tests.vision.tiny_onnx import brightness_model
 

@@ -28,8 +28,8 @@ from meshinfer.model.job import Detect, Limits
 from meshinfer.node.engine import Engine, WorkItem
 from scripts.gearbox import net, world
 from scripts.gearbox.reckoning import reckon
+from tests.unit.engines import Sink
 from tests.unit.footage import write_image
-from tests.unit.test_engine import Sink
 
 EXAMPLE = Path(__file__).parents[2] / "configs" / "examples" / "turbine"
 MODEL = ModelDigest("0" * 64)

@@ -24,8 +24,8 @@ from meshinfer.model.detection import Detection
 from meshinfer.model.ids import ModelDigest, TaskId
 from meshinfer.model.job import Detect, Limits, Then
 from meshinfer.node.engine import Engine, WorkItem
+from tests.unit.engines import Sink
 from tests.unit.footage import write_image
-from tests.unit.test_engine import Sink
 from tests.vision.tiny_onnx import bright_cells_model, constant_model, means_model
 
 COLOURS = (

@@ -16,8 +16,8 @@ from meshinfer.model.ids import ModelDigest, TaskId
 from meshinfer.model.job import Detect
 from meshinfer.node import engine as module
 from meshinfer.node.engine import Batch, Engine, WorkItem
+from tests.unit.engines import PATIENCE, Gate, Sink
 from tests.unit.footage import write_image, write_video
-from tests.unit.test_engine import PATIENCE, Gate, Sink
 from tests.vision.tiny_onnx import brightness_model
 
 ONE, TWO = ModelDigest("1" * 64), ModelDigest("2" * 64)
