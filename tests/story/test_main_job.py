@@ -216,4 +216,4 @@ def test_what_is_done_is_not_done_again(
     subscriber = Subscriber(alice, "--job", jobs[1], "--since", "1h")
     events = subscriber.events()
     assert [next(events)["cursor"] for _ in found[1]] == [event["cursor"] for event in found[0]]
-    subscriber.stop()
+    subscriber.close()
