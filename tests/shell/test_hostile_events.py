@@ -10,10 +10,7 @@ from meshinfer.model.detection import Event
 from meshinfer.node import events
 from meshinfer.wire.codec import encode
 from meshinfer.wire.eventpack import EventPack, pack
-from meshinfer.wire.messages import (
-    EventBatch,
-    Head,
-)
+from meshinfer.wire.messages import EventBatch, Head
 from tests.shell.support import Peer, World, found, stranger, subscribe, until, who, works
 
 

@@ -1,4 +1,5 @@
-"""The machine room, with a real model (its score is the frame's brightness) on real files. The promises:
+"""The machine room, with a real model (its score is the frame's brightness) on real files. The promises
+(`test_engine_turns.py` has most of 3, 4 and 6):
 
 1. Every batch carries the next frames of its task, in order, without a gap.
 2. A task resumed at a batch's `next_frame` gives exactly the tail.

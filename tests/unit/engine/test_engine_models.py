@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from meshinfer.detect.detector import Detector, load_detector
+from meshinfer.detect.detector import Detector
 from meshinfer.detect.pool import Lease, Pool
 from meshinfer.errors import StoreError
 from meshinfer.model.ids import ModelDigest, TaskId
@@ -31,11 +31,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_video(folder / "v.avi", 40)
     write_image(folder / "i.png", 102)
     return folder
-
-
-@pytest.fixture(scope="module")
-def detector(folder: Path) -> Detector:
-    return load_detector(folder / "model.onnx")
 
 
 class Books:
